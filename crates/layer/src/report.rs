@@ -1,0 +1,162 @@
+//! What an import has to tell: everything that was not plain, named and counted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How many examples of each finding are kept.
+const EXAMPLES: usize = 8;
+
+/// Kinds of findings. Whatever is named here is *kept*: the bytes of the archive are in the split stream in any case,
+/// so a finding says how the attached view differs from what a reader of the tar might have expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Finding {
+    /// A name started with `/`; it was taken relative to the root.
+    AbsoluteName,
+    /// A name held `..`; it was resolved inside the root.
+    DotDotName,
+    /// A directory was needed by an entry below it but has none of its own.
+    ImplicitDirectory,
+    /// A later entry replaced an earlier one of the same name.
+    Duplicate,
+    /// A file, link or device stood where an entry needs a directory, and was replaced by one.
+    ReplacedByDirectory,
+    /// An entry was reached through a symbolic link of the same layer.
+    ThroughSymlink,
+    /// A directory that only exists because of its children covers a symbolic link of a parent layer.
+    CoversParentSymlink,
+    /// A hard link whose target is nowhere; it is not in the view.
+    MissingLinkTarget,
+    /// A hard link to a directory, or to itself; it is not in the view.
+    ImpossibleLink,
+    /// A hard link into a parent layer: the file's bytes were copied into this layer.
+    LinkToParent,
+    /// A whiteout or opaque marker that hides nothing.
+    HidesNothing,
+    /// A character device 0:0, which overlayfs takes for a whiteout.
+    DeviceZero,
+    /// An entry of a type that no file system has (volume label, multi-volume part, ...); not in the view.
+    UnsupportedType,
+    /// An extended attribute under a prefix that Linux does not store; kept under an escaped name.
+    EscapedXattr,
+    /// An extended attribute longer than Linux can store; not in the view.
+    OversizedXattr,
+    /// An ACL in text form; it is not applied.
+    AclText,
+    /// Global PAX records that only make sense for one entry were ignored.
+    IgnoredGlobal,
+    /// The archive ends without its two zero blocks.
+    NoEndMarker,
+    /// A socket in a scratch: sockets cannot be stored in a layer.
+    Socket,
+    /// A name that Windows cannot hold.
+    WindowsName,
+    /// Two names in one directory that Windows takes for the same.
+    CaseClash,
+    /// An entry of a Windows layer outside of `Files`, `Hives` and `UtilityVM`.
+    OutsideWindowsRoots,
+    /// A hard-link target without its `Files/` prefix; it was added.
+    UnprefixedLink,
+    /// A name that was given the spelling of the parent chain.
+    Respelled,
+    /// Windows metadata that was not as Microsoft writes it, read with the meaning intended.
+    WindowsDeviation,
+}
+
+impl Finding {
+    /// A sentence for people.
+    pub fn explain(self) -> &'static str {
+        match self {
+            Finding::AbsoluteName => "names started with `/` and were taken relative to the root",
+            Finding::DotDotName => "names held `..` and were resolved inside the root",
+            Finding::ImplicitDirectory => "directories have no entry of their own",
+            Finding::Duplicate => "entries were replaced by a later entry of the same name",
+            Finding::ReplacedByDirectory => "entries stood where a directory was needed and were replaced by one",
+            Finding::ThroughSymlink => "entries were reached through a symbolic link of the same layer",
+            Finding::CoversParentSymlink => "directories without an entry cover a symbolic link of a parent layer",
+            Finding::MissingLinkTarget => "hard links have no target anywhere and are left out of the view",
+            Finding::ImpossibleLink => "hard links to a directory or to themselves are left out of the view",
+            Finding::LinkToParent => "hard links point into a parent layer; the files were copied into this one",
+            Finding::HidesNothing => "whiteouts or opaque markers hide nothing",
+            Finding::DeviceZero => "character devices 0:0 will act as whiteouts when mounted",
+            Finding::UnsupportedType => "entries are of a type that no file system has and are left out of the view",
+            Finding::EscapedXattr => "extended attributes have a prefix that Linux cannot store and were escaped",
+            Finding::OversizedXattr => "extended attributes are longer than Linux can store and are left out of the view",
+            Finding::AclText => "ACLs in text form are not applied",
+            Finding::IgnoredGlobal => "global PAX records for path, size or sparse maps were ignored",
+            Finding::NoEndMarker => "the archive ends without its two zero blocks",
+            Finding::Socket => "sockets cannot be stored in a layer and were left out",
+            Finding::WindowsName => "names cannot exist on Windows",
+            Finding::CaseClash => "names differ only by case from another one in the same directory",
+            Finding::OutsideWindowsRoots => "entries lie outside Files, Hives and UtilityVM; Windows ignores them",
+            Finding::UnprefixedLink => "hard-link targets had no Files/ prefix, which was added",
+            Finding::Respelled => "names were given the spelling of the parent layers",
+            Finding::WindowsDeviation => "Windows metadata deviated from what Microsoft's tools write",
+        }
+    }
+
+    /// True when the view is what any unpacker would have made: nothing for a user to act on.
+    pub fn is_benign(self) -> bool {
+        matches!(
+            self,
+            Finding::ImplicitDirectory
+                | Finding::LinkToParent
+                | Finding::HidesNothing
+                | Finding::NoEndMarker
+                | Finding::UnprefixedLink
+                | Finding::Respelled
+                | Finding::WindowsDeviation
+        )
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.explain())
+    }
+}
+
+/// How often something was found, and where first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// How often.
+    pub count: u64,
+    /// The first few places.
+    pub examples: Vec<String>,
+}
+
+/// All findings of one layer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Report {
+    findings: BTreeMap<Finding, Count>,
+}
+
+impl Report {
+    /// Counts one finding at `place`.
+    pub fn note(&mut self, finding: Finding, place: impl fmt::Display) {
+        let entry = self.findings.entry(finding).or_default();
+        entry.count += 1;
+        if entry.examples.len() < EXAMPLES {
+            entry.examples.push(place.to_string());
+        }
+    }
+
+    /// How often `finding` was counted.
+    pub fn count(&self, finding: Finding) -> u64 {
+        self.findings.get(&finding).map_or(0, |c| c.count)
+    }
+
+    /// All findings with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Finding, &Count)> {
+        self.findings.iter().map(|(finding, count)| (*finding, count))
+    }
+
+    /// True when there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.findings.is_empty()
+    }
+}

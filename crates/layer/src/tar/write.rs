@@ -1,0 +1,333 @@
+//! Writing a layer tar: ustar headers, PAX records where a value does not fit, nothing that depends on the host or the
+//! clock. The same entries in the same order give the same bytes.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use super::header::BLOCK;
+use super::pax;
+use crate::entry::{Entry, EntryKind, Metadata};
+use crate::path::LayerPath;
+
+/// The largest number that 7 and 11 octal digits hold.
+const MAX_OCTAL_7: u64 = 0o7_777_777;
+const MAX_OCTAL_11: u64 = 0o77_777_777_777;
+
+/// Why an entry could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The output failed.
+    #[error("writing the archive at byte {offset}")]
+    Write {
+        /// Bytes written before.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A payload was not as long as announced.
+    #[error("`{path}`: {given} bytes were given for a payload of {announced}")]
+    Size {
+        /// Which entry.
+        path: LayerPath,
+        /// What its header says.
+        announced: u64,
+        /// What came.
+        given: u64,
+    },
+    /// Windows metadata that a tar cannot hold.
+    #[error("`{path}`: {reason}")]
+    Windows {
+        /// Which entry.
+        path: LayerPath,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Writes entries as a tar archive to `W`.
+#[derive(Debug)]
+pub struct TarWriter<W> {
+    output: W,
+    offset: u64,
+    /// The payload being written: entry, bytes announced, bytes given.
+    payload: Option<(LayerPath, u64, u64)>,
+}
+
+impl<W: Write> TarWriter<W> {
+    /// A writer at the start of an archive.
+    pub fn new(output: W) -> Self {
+        TarWriter { output, offset: 0, payload: None }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.output.write_all(bytes).map_err(|source| Error::Write { offset: self.offset, source })?;
+        self.offset += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes the headers of `entry`. For files and streams, exactly `size` bytes must follow through [`Self::data`].
+    /// Sparse files are written with their holes as zeroes: that is what every reader understands.
+    ///
+    /// # Errors
+    /// When the output fails, or the last payload is incomplete.
+    pub fn entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.end_payload()?;
+        let mut header = Header::new(&entry.path, &entry.meta);
+        match &entry.kind {
+            EntryKind::Directory => header.directory(),
+            EntryKind::File { size, .. } => header.size = *size,
+            EntryKind::HardLink { target } => {
+                header.typeflag = b'1';
+                header.link = target.as_bytes().to_vec();
+                header.records.retain(|key, _| !key.starts_with(b"SCHILY.xattr."));
+            }
+            EntryKind::Symlink { target } => {
+                header.typeflag = b'2';
+                header.link = target.clone();
+            }
+            EntryKind::CharDevice { major, minor } => header.device(b'3', *major, *minor),
+            EntryKind::BlockDevice { major, minor } => header.device(b'4', *major, *minor),
+            EntryKind::Fifo => header.typeflag = b'6',
+            EntryKind::Stream { name, size } => {
+                header.name.push(b':');
+                header.name.extend_from_slice(name);
+                header.size = *size;
+            }
+            EntryKind::Whiteout => header.whiteout(&entry.path, None),
+            EntryKind::Opaque => header.whiteout(&entry.path, Some(b".wh..wh..opq")),
+        }
+        if let Some(windows) = &entry.meta.windows
+            && !matches!(entry.kind, EntryKind::Whiteout | EntryKind::Opaque | EntryKind::Stream { .. })
+        {
+            header.windows(windows, &entry.kind, &entry.path)?;
+        }
+        let size = header.size;
+        let bytes = header.encode();
+        self.put(&bytes)?;
+        if size > 0 {
+            self.payload = Some((entry.path.clone(), size, 0));
+        }
+        Ok(())
+    }
+
+    /// Bytes of the payload of the last entry.
+    ///
+    /// # Errors
+    /// When the output fails, or there are more bytes than announced.
+    pub fn data(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match &mut self.payload {
+            Some((_, announced, given)) if *given + bytes.len() as u64 <= *announced => *given += bytes.len() as u64,
+            Some((path, announced, given)) => {
+                return Err(Error::Size {
+                    path: path.clone(),
+                    announced: *announced,
+                    given: *given + bytes.len() as u64,
+                });
+            }
+            None => {
+                return Err(Error::Size { path: LayerPath::root(), announced: 0, given: bytes.len() as u64 });
+            }
+        }
+        self.put(bytes)
+    }
+
+    fn end_payload(&mut self) -> Result<(), Error> {
+        let Some((path, announced, given)) = self.payload.take() else { return Ok(()) };
+        if given != announced {
+            return Err(Error::Size { path, announced, given });
+        }
+        let padding = (BLOCK as u64 - announced % BLOCK as u64) % BLOCK as u64;
+        self.put(&[0; BLOCK][..padding as usize])
+    }
+
+    /// Writes the end marker and gives the output back, flushed.
+    ///
+    /// # Errors
+    /// When the output fails, or the last payload is incomplete.
+    pub fn finish(mut self) -> Result<W, Error> {
+        self.end_payload()?;
+        self.put(&[0; 2 * BLOCK])?;
+        self.output.flush().map_err(|source| Error::Write { offset: self.offset, source })?;
+        Ok(self.output)
+    }
+}
+
+/// A header under construction.
+struct Header {
+    name: Vec<u8>,
+    link: Vec<u8>,
+    typeflag: u8,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    mtime: crate::time::Timestamp,
+    device: (u32, u32),
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Header {
+    fn new(path: &LayerPath, meta: &Metadata) -> Self {
+        let mut records = BTreeMap::new();
+        for xattr in &meta.xattrs {
+            records.insert([&b"SCHILY.xattr."[..], &xattr.name].concat(), xattr.value.clone());
+        }
+        Header {
+            name: path.as_bytes().to_vec(),
+            link: Vec::new(),
+            typeflag: b'0',
+            mode: u32::from(meta.mode),
+            uid: meta.uid,
+            gid: meta.gid,
+            size: 0,
+            mtime: meta.mtime,
+            device: (0, 0),
+            records,
+        }
+    }
+
+    fn directory(&mut self) {
+        self.typeflag = b'5';
+        if self.name.is_empty() {
+            self.name.push(b'.');
+        }
+        self.name.push(b'/');
+    }
+
+    fn device(&mut self, typeflag: u8, major: u32, minor: u32) {
+        self.typeflag = typeflag;
+        self.device = (major, minor);
+    }
+
+    fn whiteout(&mut self, path: &LayerPath, marker: Option<&[u8]>) {
+        let (directory, name) = match (marker, path.split_last()) {
+            (Some(marker), _) => (path.clone(), marker.to_vec()),
+            (None, Some((parent, name))) => (parent, [b".wh.", name].concat()),
+            (None, None) => (LayerPath::root(), b".wh.".to_vec()),
+        };
+        *self = Header::new(&directory.join(&name), &Metadata::default());
+    }
+
+    /// The records of a Windows layer, and its habits: no trailing slash, type bits in the mode, no owner.
+    fn windows(
+        &mut self,
+        windows: &layerstone_nt::tar::WindowsMetadata,
+        kind: &EntryKind,
+        path: &LayerPath,
+    ) -> Result<(), Error> {
+        let records = windows
+            .to_records(matches!(kind, EntryKind::HardLink { .. }))
+            .map_err(|error| Error::Windows { path: path.clone(), reason: error.to_string() })?;
+        for (key, value) in records {
+            self.records.insert(key.into_bytes(), value.into_bytes());
+        }
+        if self.name.ends_with(b"/") {
+            self.name.pop();
+        }
+        Ok(())
+    }
+
+    /// All blocks of the header: a PAX header first when something does not fit.
+    fn encode(mut self) -> Vec<u8> {
+        let mut block = [0; BLOCK];
+        let (prefix, name) = match split_name(&self.name) {
+            Some(parts) => parts,
+            None => {
+                self.records.insert(b"path".to_vec(), self.name.clone());
+                (Vec::new(), self.name[..self.name.len().min(100)].to_vec())
+            }
+        };
+        let link = if self.link.len() <= 100 && self.link.is_ascii() {
+            self.link.clone()
+        } else {
+            self.records.insert(b"linkpath".to_vec(), self.link.clone());
+            self.link[..self.link.len().min(100)].to_vec()
+        };
+        if self.size > MAX_OCTAL_11 {
+            self.records.insert(b"size".to_vec(), self.size.to_string().into_bytes());
+        }
+        for (key, value) in [(&b"uid"[..], self.uid), (b"gid", self.gid)] {
+            if u64::from(value) > MAX_OCTAL_7 {
+                self.records.insert(key.to_vec(), value.to_string().into_bytes());
+            }
+        }
+        let secs = u64::try_from(self.mtime.secs).ok().filter(|&secs| secs <= MAX_OCTAL_11);
+        if secs.is_none() || self.mtime.nanos != 0 {
+            self.records.insert(b"mtime".to_vec(), self.mtime.to_pax().into_bytes());
+        }
+        put(&mut block, 0, &name);
+        octal(&mut block, 100, 7, u64::from(self.mode));
+        octal(&mut block, 108, 7, u64::from(self.uid));
+        octal(&mut block, 116, 7, u64::from(self.gid));
+        octal(&mut block, 124, 11, self.size);
+        octal(&mut block, 136, 11, secs.unwrap_or(0));
+        block[156] = self.typeflag;
+        put(&mut block, 157, &link);
+        put(&mut block, 257, b"ustar\x0000");
+        octal(&mut block, 329, 7, u64::from(self.device.0));
+        octal(&mut block, 337, 7, u64::from(self.device.1));
+        put(&mut block, 345, &prefix);
+        checksum(&mut block);
+
+        let mut out = Vec::with_capacity(3 * BLOCK);
+        if !self.records.is_empty() {
+            let mut body = Vec::new();
+            for (key, value) in &self.records {
+                pax::write(&mut body, key, value);
+            }
+            out.extend_from_slice(&pax_header(body.len() as u64));
+            out.extend_from_slice(&body);
+            out.resize(out.len().next_multiple_of(BLOCK), 0);
+        }
+        out.extend_from_slice(&block);
+        out
+    }
+}
+
+fn pax_header(size: u64) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    put(&mut block, 0, b"PaxHeaders.0/entry");
+    octal(&mut block, 100, 7, 0o644);
+    octal(&mut block, 108, 7, 0);
+    octal(&mut block, 116, 7, 0);
+    octal(&mut block, 124, 11, size);
+    octal(&mut block, 136, 11, 0);
+    block[156] = b'x';
+    put(&mut block, 257, b"ustar\x0000");
+    checksum(&mut block);
+    block
+}
+
+/// Splits a name between ustar's prefix and name fields. `None` when it does not fit or is not ASCII.
+fn split_name(name: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    if !name.is_ascii() {
+        return None;
+    }
+    if name.len() <= 100 {
+        return Some((Vec::new(), name.to_vec()));
+    }
+    let earliest = name.len().checked_sub(101)?;
+    let slash = (earliest..name.len().min(156)).find(|&at| name[at] == b'/' && at > 0 && at + 1 < name.len())?;
+    Some((name[..slash].to_vec(), name[slash + 1..].to_vec()))
+}
+
+fn put(block: &mut [u8; BLOCK], at: usize, bytes: &[u8]) {
+    block[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Writes `value` in `digits` octal digits and a NUL; a value that does not fit is zero here and stands in a record.
+fn octal(block: &mut [u8; BLOCK], at: usize, digits: usize, value: u64) {
+    let fits = value < 1 << (3 * digits);
+    let text = format!("{:0digits$o}\0", if fits { value } else { 0 });
+    put(block, at, text.as_bytes());
+}
+
+fn checksum(block: &mut [u8; BLOCK]) {
+    block[148..156].fill(b' ');
+    let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
+    put(block, 148, format!("{sum:06o}\0 ").as_bytes());
+}

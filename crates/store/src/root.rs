@@ -1,0 +1,270 @@
+//! A store on disk: where everything lies, and the locks that keep processes out of each other's way.
+//!
+//! ```text
+//! <root>/                      an OCI image layout: oci-layout, index.json, blobs/sha256/
+//!   layers/<chain-id hex>/     one directory a stored layer; appears by one rename, never changes
+//!   scratch/<name>/            writable layers
+//!   staging/<random>/          in flight; whoever made it holds a lock on its `lock` file
+//!   locks/<chain-id hex>       held while that layer is being unpacked
+//!   lock                       held shared by every operation, exclusively by gc and repair
+//! ```
+//!
+//! All locks are advisory locks of the kernel (`flock`): they end with the process, however it ends.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use layerstone_oci::{ChainId, Layout};
+
+use crate::error::{Error, IoContext, Result};
+use crate::layer::StoredLayer;
+
+/// A store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+    layout: Layout,
+}
+
+/// The store is held for ordinary work: garbage collection waits until this is dropped.
+#[derive(Debug)]
+pub struct SharedLock(#[expect(dead_code, reason = "the lock ends when the file is closed")] File);
+
+/// The store is held alone.
+#[derive(Debug)]
+pub struct ExclusiveLock(#[expect(dead_code, reason = "the lock ends when the file is closed")] File);
+
+/// A layer that is being unpacked by this process.
+#[derive(Debug)]
+pub struct LayerLock(#[expect(dead_code, reason = "the lock ends when the file is closed")] File);
+
+/// A directory for work in flight. Removed when dropped; swept by the next gc when the process dies first.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Staging {
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept later.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Store {
+    /// Opens the store at `root`, making it when there is nothing.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, or holds an OCI layout of another version.
+    pub fn create(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        let layout = Layout::create(&root)?;
+        for directory in ["layers", "scratch", "staging", "locks"] {
+            let path = root.join(directory);
+            fs::create_dir_all(&path).doing("create", &path)?;
+        }
+        Ok(Store { root, layout })
+    }
+
+    /// Opens the store at `root` for reading; nothing is made.
+    ///
+    /// # Errors
+    /// When there is no store.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        let layout = Layout::open(&root)?;
+        Ok(Store { root, layout })
+    }
+
+    /// Where the store is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The store as an OCI image layout.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Where a layer is, or would be.
+    pub fn layer_path(&self, chain: &ChainId) -> PathBuf {
+        self.root.join("layers").join(chain.0.hex())
+    }
+
+    /// Where the scratches are.
+    pub fn scratch_root(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
+    /// Where work in flight is.
+    pub fn staging_root(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    pub(crate) fn locks_root(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    /// True when the layer is stored.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn has_layer(&self, chain: &ChainId) -> Result<bool> {
+        let path = self.layer_path(chain);
+        path.try_exists().doing("look for", path)
+    }
+
+    /// Opens a stored layer.
+    ///
+    /// # Errors
+    /// When it is not there or damaged.
+    pub fn layer(&self, chain: &ChainId) -> Result<StoredLayer> {
+        if !self.has_layer(chain)? {
+            return Err(Error::NoLayer(chain.clone()));
+        }
+        StoredLayer::open(self.layer_path(chain))
+    }
+
+    /// All stored layers, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn layer_ids(&self) -> Result<Vec<ChainId>> {
+        let path = self.root.join("layers");
+        let mut ids = Vec::new();
+        for entry in read_dir_or_empty(&path)? {
+            if let Some(name) = entry.file_name().to_str()
+                && let Ok(digest) = layerstone_oci::Digest::parse(&format!("sha256:{name}"))
+            {
+                ids.push(ChainId(digest));
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Holds the store for ordinary work.
+    ///
+    /// # Errors
+    /// When the lock file cannot be opened.
+    pub fn lock_shared(&self) -> Result<SharedLock> {
+        let (path, file) = self.lock_file()?;
+        file.lock_shared().doing("lock", path)?;
+        Ok(SharedLock(file))
+    }
+
+    /// Holds the store alone; waits for all others.
+    ///
+    /// # Errors
+    /// When the lock file cannot be opened.
+    pub fn lock_exclusive(&self) -> Result<ExclusiveLock> {
+        let (path, file) = self.lock_file()?;
+        file.lock().doing("lock", path)?;
+        Ok(ExclusiveLock(file))
+    }
+
+    fn lock_file(&self) -> Result<(PathBuf, File)> {
+        let path = self.root.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path).doing("open", &path)?;
+        Ok((path, file))
+    }
+
+    /// Waits until nobody else unpacks `chain`, and keeps others from doing so.
+    ///
+    /// # Errors
+    /// When the lock file cannot be opened.
+    pub fn lock_layer(&self, chain: &ChainId) -> Result<LayerLock> {
+        let path = self.locks_root().join(chain.0.hex());
+        let file = File::options().create(true).truncate(false).write(true).open(&path).doing("open", &path)?;
+        file.lock().doing("lock", path)?;
+        Ok(LayerLock(file))
+    }
+
+    /// A fresh directory for work in flight.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn stage(&self) -> Result<Staging> {
+        let root = self.staging_root();
+        loop {
+            let path = tempfile::Builder::new()
+                .prefix("")
+                .rand_bytes(12)
+                .tempdir_in(&root)
+                .doing("create a directory in", &root)?
+                .keep();
+            let lock_path = path.join("lock");
+            // A sweep may take the directory in the moment before it is locked; then there is another one to make.
+            let opened = File::options().create(true).truncate(false).write(true).open(&lock_path);
+            match opened.and_then(|file| file.try_lock().map(|()| file).map_err(io::Error::from)) {
+                Ok(lock) if lock_path.exists() => return Ok(Staging { path, _lock: lock }),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error).doing("lock", lock_path),
+            }
+        }
+    }
+
+    /// Makes a finished directory a part of the store: one rename, durable when this returns.
+    pub(crate) fn publish(&self, from: &Path, to: &Path) -> Result<()> {
+        sync_directory(from)?;
+        fs::rename(from, to).doing("move into place", to)?;
+        if let Some(parent) = to.parent() {
+            sync_directory(parent)?;
+        }
+        Ok(())
+    }
+}
+
+/// The entries of a directory; none when it does not exist.
+pub(crate) fn read_dir_or_empty(path: &Path) -> Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(path) {
+        Ok(entries) => entries.collect::<io::Result<Vec<_>>>().doing("list", path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).doing("list", path),
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    // Windows cannot open directories this way and makes names durable by itself.
+    #[cfg(unix)]
+    File::open(path).and_then(|directory| directory.sync_all()).doing("sync", path)?;
+    let _ = path;
+    Ok(())
+}
+
+/// Writes a small file so that it is either there in full or not at all.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory).doing("create a file in", directory)?;
+    file.write_all(bytes).doing("write", path)?;
+    file.as_file().sync_all().doing("sync", path)?;
+    file.persist(path).map_err(|error| error.error).doing("move into place", path)?;
+    sync_directory(directory)
+}
+
+/// Reads a JSON file.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = fs::read(path).doing("read", path)?;
+    serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: path.to_path_buf(), source })
+}
+
+/// Writes a JSON file, durably.
+pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let mut bytes =
+        serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_path_buf(), source })?;
+    bytes.push(b'\n');
+    write_file(path, &bytes)
+}
