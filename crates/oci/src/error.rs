@@ -56,7 +56,7 @@ pub enum Error {
         /// The blob or file.
         what: String,
         /// How it differs.
-        source: VerifyError,
+        source: Box<VerifyError>,
     },
 
     /// A string is not a platform.
@@ -201,7 +201,7 @@ pub enum Error {
         /// The layer's blob.
         digest: Digest,
         /// What the configuration says.
-        diff_id: DiffId,
+        diff_id: Box<DiffId>,
     },
 
     /// No image of that name.
@@ -248,7 +248,7 @@ pub enum Error {
     #[error("image {image} needs blob {digest}, which was not added to the archive")]
     BlobNotAdded {
         /// The image's manifest.
-        image: Digest,
+        image: Box<Digest>,
         /// The blob.
         digest: Digest,
     },

@@ -70,7 +70,7 @@ impl BlobWriter {
             _ if found != *expected => VerifyError::Mismatch { expected: *expected, found },
             _ => return self.commit().map(drop),
         };
-        Err(Error::Verify { what: format!("blob {expected}"), source: error })
+        Err(Error::Verify { what: format!("blob {expected}"), source: Box::new(error) })
     }
 }
 
