@@ -16,7 +16,7 @@
 //! Attributes of the layer that start with `trusted.overlay.` are data, not instructions; they are stored under
 //! `trusted.overlay.overlay.`, which overlayfs (6.7 and later) shows under the original name.
 
-use layerstone_nt::basic_info::BasicInfo;
+use layerstone_nt::BasicInfo;
 use layerstone_nt::tar::WindowsMetadata;
 use layerstone_nt::{ea, reparse};
 
@@ -98,11 +98,16 @@ pub fn to_xattrs(
         if let Some(descriptor) = &windows.security_descriptor {
             put("sd", descriptor.clone());
         }
-        if !windows.eas.is_empty() {
-            put("ea", ea::encode(&windows.eas).unwrap_or_default());
+        // Both came out of the same code that encodes them; what it refuses is over NTFS's own limits.
+        if !windows.eas.is_empty()
+            && let Ok(list) = ea::encode_list(&windows.eas)
+        {
+            put("ea", list);
         }
-        if let Some(reparse) = &windows.reparse {
-            put("reparse", reparse.to_bytes());
+        if let Some(reparse) = &windows.reparse
+            && let Ok(buffer) = reparse.encode()
+        {
+            put("reparse", buffer);
         }
         if !streams.is_empty() {
             put("streams", encode_streams(streams));
@@ -160,16 +165,19 @@ pub fn from_xattrs(stored: Vec<Xattr>, os: Os) -> Result<Decoded, DecodeError> {
         } else if let Some(original) = name.strip_prefix(ESCAPED) {
             decoded.xattrs.push(Xattr { name: original.to_vec(), value });
         } else if os == Os::Windows
-            && let Some(key) = name.strip_prefix(b"user.winnt.").or_else(|| name.strip_prefix(b"trusted.winnt."))
+            && let Some(key) =
+                name.strip_prefix(b"user.winnt.").or_else(|| name.strip_prefix(b"trusted.winnt."))
         {
-            let bad = |reason: String| DecodeError { name: String::from_utf8_lossy(&name).into_owned(), reason };
+            let bad =
+                |reason: String| DecodeError { name: String::from_utf8_lossy(&name).into_owned(), reason };
             has_windows = true;
             match key {
-                b"basic" => windows.basic = BasicInfo::from_bytes(&value).map_err(|e| bad(e.to_string()))?,
+                b"basic" => windows.basic = BasicInfo::parse(&value).map_err(|e| bad(e.to_string()))?,
                 b"sd" => windows.security_descriptor = Some(value),
-                b"ea" => windows.eas = ea::decode(&value).map_err(|e| bad(e.to_string()))?,
+                b"ea" => windows.eas = ea::parse_list(&value).map_err(|e| bad(e.to_string()))?,
                 b"reparse" => {
-                    windows.reparse = Some(reparse::ReparsePoint::parse(&value).map_err(|e| bad(e.to_string()))?);
+                    windows.reparse =
+                        Some(reparse::ReparsePoint::parse(&value).map_err(|e| bad(e.to_string()))?);
                 }
                 b"streams" => {
                     decoded.streams = decode_streams(&value).ok_or_else(|| bad("it is cut short".into()))?;

@@ -4,10 +4,11 @@ use layerstone_nt::tar::WindowsMetadata;
 
 use crate::path::LayerPath;
 use crate::tar::Segment;
-use crate::time::Timestamp;
+
+use layerstone_nt::UnixTime;
 
 /// One entry of a layer. The bytes of a file come beside it, from the source.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Where it is.
     pub path: LayerPath,
@@ -96,7 +97,7 @@ pub struct Xattr {
 }
 
 /// What belongs to an entry beside its kind and its bytes.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// Permission bits, set-user-id, set-group-id, sticky: the low 12 bits. No type bits.
     pub mode: u16,
@@ -105,7 +106,7 @@ pub struct Metadata {
     /// Group.
     pub gid: u32,
     /// Modification time.
-    pub mtime: Timestamp,
+    pub mtime: UnixTime,
     /// Extended attributes, sorted by name, no name twice.
     pub xattrs: Vec<Xattr>,
     /// The NTFS part, on entries of Windows layers.

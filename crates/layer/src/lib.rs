@@ -21,11 +21,10 @@ pub mod path;
 pub mod report;
 pub mod split;
 pub mod tar;
-pub mod time;
 pub mod tree;
 pub mod view;
 
 pub use entry::{Entry, EntryKind, Metadata, Os, Xattr};
+pub use layerstone_nt::UnixTime;
 pub use path::LayerPath;
 pub use report::{Finding, Report};
-pub use time::Timestamp;

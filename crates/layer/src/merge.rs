@@ -136,32 +136,35 @@ impl<V: LayerView> Merged<V> {
     ) -> Result<Option<(LayerPath, MergedNode<V::Id>)>, V::Error> {
         let mut links = 0;
         let mut wanted = path.clone();
-        'restart: loop {
-            let Some(mut at) = self.root()? else { return Ok(None) };
+        while let Some(mut at) = self.root()? {
             let mut seen = LayerPath::root();
+            let mut redirected = None;
             let mut components = wanted.components();
             while let Some(name) = components.next() {
                 let Some((name, child)) = self.lookup_any_case(&at, name)? else { return Ok(None) };
-                let rest: Vec<&[u8]> = components.clone().collect();
+                let mut rest = components.clone().peekable();
                 if let NodeKind::Symlink { target } = &child.node.kind
                     && self.os != Os::Windows
-                    && (follow || !rest.is_empty())
+                    && (follow || rest.peek().is_some())
                 {
+                    redirected =
+                        link_path(&seen, target).map(|link| rest.fold(link, |path, name| path.join(name)));
                     links += 1;
-                    let Some(mut next) = link_path(&seen, target).filter(|_| links <= MAX_SYMLINKS) else {
+                    if redirected.is_none() || links > MAX_SYMLINKS {
                         return Ok(None);
-                    };
-                    for name in rest {
-                        next = next.join(name);
                     }
-                    wanted = next;
-                    continue 'restart;
+                    break;
                 }
                 at = child;
                 seen = seen.join(&name);
             }
-            return Ok(Some((seen, at)));
+            drop(components);
+            match redirected {
+                Some(path) => wanted = path,
+                None => return Ok(Some((seen, at))),
+            }
         }
+        Ok(None)
     }
 
     /// Visits everything below `start`, parents before children, siblings in the order of their bytes.
@@ -210,7 +213,8 @@ impl<V: LayerView> Iterator for Walk<'_, V> {
         if node.node.kind.is_directory() {
             match self.merged.read_dir(&node) {
                 Ok(children) => {
-                    self.todo.extend(children.into_iter().rev().map(|(name, child)| (path.join(&name), child)));
+                    self.todo
+                        .extend(children.into_iter().rev().map(|(name, child)| (path.join(&name), child)));
                 }
                 Err(error) => return Some(Err(error)),
             }

@@ -88,7 +88,7 @@ impl LayerPath {
     }
 
     /// The components from the root down.
-    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
         self.0.split(|&b| b == b'/').filter(|c| !c.is_empty())
     }
 
@@ -113,7 +113,8 @@ impl LayerPath {
 
     /// True when `self` is `other` or lies below it.
     pub fn starts_with(&self, other: &LayerPath) -> bool {
-        other.is_root() || self.0.strip_prefix(other.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        other.is_root()
+            || self.0.strip_prefix(other.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     }
 }
 

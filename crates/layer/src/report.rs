@@ -74,24 +74,38 @@ impl Finding {
             Finding::DotDotName => "names held `..` and were resolved inside the root",
             Finding::ImplicitDirectory => "directories have no entry of their own",
             Finding::Duplicate => "entries were replaced by a later entry of the same name",
-            Finding::ReplacedByDirectory => "entries stood where a directory was needed and were replaced by one",
+            Finding::ReplacedByDirectory => {
+                "entries stood where a directory was needed and were replaced by one"
+            }
             Finding::ThroughSymlink => "entries were reached through a symbolic link of the same layer",
-            Finding::CoversParentSymlink => "directories without an entry cover a symbolic link of a parent layer",
+            Finding::CoversParentSymlink => {
+                "directories without an entry cover a symbolic link of a parent layer"
+            }
             Finding::MissingLinkTarget => "hard links have no target anywhere and are left out of the view",
             Finding::ImpossibleLink => "hard links to a directory or to themselves are left out of the view",
-            Finding::LinkToParent => "hard links point into a parent layer; the files were copied into this one",
+            Finding::LinkToParent => {
+                "hard links point into a parent layer; the files were copied into this one"
+            }
             Finding::HidesNothing => "whiteouts or opaque markers hide nothing",
             Finding::DeviceZero => "character devices 0:0 will act as whiteouts when mounted",
-            Finding::UnsupportedType => "entries are of a type that no file system has and are left out of the view",
-            Finding::EscapedXattr => "extended attributes have a prefix that Linux cannot store and were escaped",
-            Finding::OversizedXattr => "extended attributes are longer than Linux can store and are left out of the view",
+            Finding::UnsupportedType => {
+                "entries are of a type that no file system has and are left out of the view"
+            }
+            Finding::EscapedXattr => {
+                "extended attributes have a prefix that Linux cannot store and were escaped"
+            }
+            Finding::OversizedXattr => {
+                "extended attributes are longer than Linux can store and are left out of the view"
+            }
             Finding::AclText => "ACLs in text form are not applied",
             Finding::IgnoredGlobal => "global PAX records for path, size or sparse maps were ignored",
             Finding::NoEndMarker => "the archive ends without its two zero blocks",
             Finding::Socket => "sockets cannot be stored in a layer and were left out",
             Finding::WindowsName => "names cannot exist on Windows",
             Finding::CaseClash => "names differ only by case from another one in the same directory",
-            Finding::OutsideWindowsRoots => "entries lie outside Files, Hives and UtilityVM; Windows ignores them",
+            Finding::OutsideWindowsRoots => {
+                "entries lie outside Files, Hives and UtilityVM; Windows ignores them"
+            }
             Finding::UnprefixedLink => "hard-link targets had no Files/ prefix, which was added",
             Finding::Respelled => "names were given the spelling of the parent layers",
             Finding::WindowsDeviation => "Windows metadata deviated from what Microsoft's tools write",

@@ -237,7 +237,8 @@ impl<C> LayerTree<C> {
         let Some(owner) = self.find(path) else { return self.push(nameless(stream)) };
         let streams = &mut self.node_mut(owner).streams;
         if let Some(old) = streams.iter().position(|old| old.name == stream.name) {
-            report.note(Finding::Duplicate, format_args!("{path}:{}", crate::path::display_name(&stream.name)));
+            report
+                .note(Finding::Duplicate, format_args!("{path}:{}", crate::path::display_name(&stream.name)));
             let old = std::mem::replace(&mut streams[old], stream);
             self.push(nameless(old));
         } else {
@@ -492,11 +493,8 @@ impl<C> LayerTree<C> {
 
 /// Where a symlink in directory `parent` leads, resolved by the text inside the root.
 pub fn link_path(parent: &LayerPath, target: &[u8]) -> Option<LayerPath> {
-    let text = if target.starts_with(b"/") {
-        target.to_vec()
-    } else {
-        [parent.as_bytes(), b"/", target].concat()
-    };
+    let text =
+        if target.starts_with(b"/") { target.to_vec() } else { [parent.as_bytes(), b"/", target].concat() };
     LayerPath::normalise(&text).ok().map(|(path, _)| path)
 }
 

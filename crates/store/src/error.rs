@@ -53,7 +53,9 @@ pub enum Error {
         limit: u64,
     },
     /// What was unpacked is not what the image promises.
-    #[error("layer {layer}: its uncompressed bytes are {actual}, but the image's configuration promises {expected}")]
+    #[error(
+        "layer {layer}: its uncompressed bytes are {actual}, but the image's configuration promises {expected}"
+    )]
     DiffIdMismatch {
         /// Digest of the blob.
         layer: Digest,
@@ -147,7 +149,9 @@ pub enum Error {
         wanted: &'static str,
     },
     /// A name that cannot be used for a scratch.
-    #[error("`{0}` cannot be the name of a scratch: use letters, digits, `.`, `_` and `-`, at most 128, not starting with a dot")]
+    #[error(
+        "`{0}` cannot be the name of a scratch: use letters, digits, `.`, `_` and `-`, at most 128, not starting with a dot"
+    )]
     ScratchName(String),
     /// The scratch exists already.
     #[error("there is a scratch `{0}` already")]

@@ -9,7 +9,7 @@ use layerstone_erofs::{FileType, Image, Inode, Nid};
 use layerstone_layer::encode::{self, STREAM_DIRECTORY};
 use layerstone_layer::split::SplitReader;
 use layerstone_layer::view::{LayerView, Node, NodeKind};
-use layerstone_layer::{Metadata, Os, Report, Timestamp, Xattr};
+use layerstone_layer::{Metadata, Os, Report, UnixTime, Xattr};
 use layerstone_oci::{ChainId, DiffId, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -207,9 +207,9 @@ impl LayerView for StoredLayer {
         let kind = match inode.file_type() {
             FileType::Directory => NodeKind::Directory { opaque: decoded.opaque },
             FileType::Regular => NodeKind::File { size: inode.size },
-            FileType::Symlink => {
-                NodeKind::Symlink { target: self.image.read_link(&inode).map_err(|source| self.damaged(source))? }
-            }
+            FileType::Symlink => NodeKind::Symlink {
+                target: self.image.read_link(&inode).map_err(|source| self.damaged(source))?,
+            },
             FileType::CharDevice if (major, minor) == (0, 0) => NodeKind::Whiteout,
             FileType::CharDevice => NodeKind::CharDevice { major, minor },
             FileType::BlockDevice => NodeKind::BlockDevice { major, minor },
@@ -220,7 +220,7 @@ impl LayerView for StoredLayer {
             mode: inode.mode & 0o7777,
             uid: inode.uid,
             gid: inode.gid,
-            mtime: Timestamp { secs: inode.mtime, nanos: inode.mtime_nsec },
+            mtime: UnixTime::new(inode.mtime, inode.mtime_nsec).unwrap_or_default(),
             xattrs: decoded.xattrs,
             windows: decoded.windows,
         };

@@ -174,7 +174,8 @@ impl Store {
 
     fn lock_file(&self) -> Result<(PathBuf, File)> {
         let path = self.root.join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path).doing("open", &path)?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).doing("open", &path)?;
         Ok((path, file))
     }
 
@@ -184,7 +185,8 @@ impl Store {
     /// When the lock file cannot be opened.
     pub fn lock_layer(&self, chain: &ChainId) -> Result<LayerLock> {
         let path = self.locks_root().join(chain.0.hex());
-        let file = File::options().create(true).truncate(false).write(true).open(&path).doing("open", &path)?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).doing("open", &path)?;
         file.lock().doing("lock", path)?;
         Ok(LayerLock(file))
     }
@@ -263,8 +265,8 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
 
 /// Writes a JSON file, durably.
 pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
-    let mut bytes =
-        serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_path_buf(), source })?;
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|source| Error::Json { path: path.to_path_buf(), source })?;
     bytes.push(b'\n');
     write_file(path, &bytes)
 }

@@ -100,7 +100,9 @@ impl<R: Read + Seek> SplitReader<R> {
             *number = u64::from_le_bytes(bytes.try_into().map_err(|_| damaged("the footer is short"))?);
         }
         let [table_offset, table_length, payloads, archive_length] = numbers;
-        if table_offset.checked_add(table_length) != Some(size - FOOTER as u64) || table_offset < MAGIC.len() as u64 {
+        if table_offset.checked_add(table_length) != Some(size - FOOTER as u64)
+            || table_offset < MAGIC.len() as u64
+        {
             return Err(damaged("the footer's table does not lie inside the file"));
         }
         table.seek(SeekFrom::Start(table_offset)).map_err(failed)?;

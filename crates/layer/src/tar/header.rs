@@ -88,7 +88,8 @@ impl<'a> Header<'a> {
     }
 
     fn unsigned(&self, field: Field, name: &'static str) -> Result<u64, Error> {
-        u64::try_from(self.number(field, name)?).map_err(|_| Error::Number { offset: self.offset, field: name })
+        u64::try_from(self.number(field, name)?)
+            .map_err(|_| Error::Number { offset: self.offset, field: name })
     }
 
     /// The dialect, from the magic.
@@ -148,7 +149,8 @@ impl<'a> Header<'a> {
             return Ok((0, 0));
         }
         let part = |field, name| {
-            u32::try_from(self.unsigned(field, name)?).map_err(|_| Error::Number { offset: self.offset, field: name })
+            u32::try_from(self.unsigned(field, name)?)
+                .map_err(|_| Error::Number { offset: self.offset, field: name })
         };
         Ok((part(DEVMAJOR, "devmajor")?, part(DEVMINOR, "devminor")?))
     }
@@ -171,7 +173,11 @@ impl<'a> Header<'a> {
 }
 
 /// Appends the entries of an extension block to `map`; tells whether one more block follows.
-pub fn gnu_sparse_extension(block: &[u8; BLOCK], offset: u64, map: &mut Vec<(u64, u64)>) -> Result<bool, Error> {
+pub fn gnu_sparse_extension(
+    block: &[u8; BLOCK],
+    offset: u64,
+    map: &mut Vec<(u64, u64)>,
+) -> Result<bool, Error> {
     sparse_entries(block, EXT_SPARSE_ENTRIES, offset, map)?;
     Ok(block[EXT_IS_EXTENDED] != 0)
 }

@@ -44,7 +44,9 @@ pub enum Error {
         inside: &'static str,
     },
     /// A header's checksum is wrong: this is not a tar header.
-    #[error("the header at byte {offset} has checksum {stated}, expected {computed}: not a tar archive, or damaged")]
+    #[error(
+        "the header at byte {offset} has checksum {stated}, expected {computed}: not a tar archive, or damaged"
+    )]
     Checksum {
         /// Start of the header.
         offset: u64,
@@ -98,15 +100,5 @@ pub enum Error {
         size: u64,
         /// The limit.
         limit: u64,
-    },
-    /// Windows metadata of an entry is malformed.
-    #[error("the entry `{path}` at byte {offset}: Windows metadata")]
-    Windows {
-        /// Start of the entry's headers.
-        offset: u64,
-        /// Name of the entry, lossily.
-        path: String,
-        /// What is wrong with it.
-        source: Box<layerstone_nt::tar::Error>,
     },
 }

@@ -35,7 +35,8 @@ pub fn parse(body: &[u8], offset: u64) -> Result<Vec<Record>, Error> {
         let Some((b'\n', record)) = record.split_last() else {
             return Err(bad("the record does not end in a newline"));
         };
-        let equals = record.iter().position(|&b| b == b'=').ok_or_else(|| bad("no `=` between key and value"))?;
+        let equals =
+            record.iter().position(|&b| b == b'=').ok_or_else(|| bad("no `=` between key and value"))?;
         if equals == 0 {
             return Err(bad("the key is empty"));
         }
@@ -77,7 +78,9 @@ mod tests {
 
     #[test]
     fn malformed_records_are_refused() {
-        for body in [&b"x"[..], b"3 a", b"99 a=b\n", b"5 a=b\n6 a=b\n", b"6 a=b,", b"5 ab\n", b"5 =b\n", b" a=b\n"] {
+        for body in
+            [&b"x"[..], b"3 a", b"99 a=b\n", b"5 a=b\n6 a=b\n", b"6 a=b,", b"5 ab\n", b"5 =b\n", b" a=b\n"]
+        {
             assert!(parse(body, 0).is_err(), "{}", String::from_utf8_lossy(body));
         }
     }

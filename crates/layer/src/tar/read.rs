@@ -2,11 +2,11 @@
 
 use std::io::{self, BufRead};
 
+use super::Error;
 use super::header::{self, BLOCK, Dialect, Header};
 use super::pax::{self, Record};
 use super::sparse::{self, PaxSparse, Segment};
-use super::Error;
-use crate::time::Timestamp;
+use layerstone_nt::UnixTime;
 
 /// The largest extended header or long name that is kept: room for a file's xattrs at their largest, many times over.
 /// (GNU tar and Go's archive/tar stop at 1 MiB.)
@@ -55,13 +55,13 @@ pub struct Member {
     /// For a sparse file, which ranges the payload holds.
     pub segments: Option<Vec<Segment>>,
     /// Modification time.
-    pub mtime: Timestamp,
+    pub mtime: UnixTime,
     /// True when the modification time came from a PAX record (with its fraction), not from the header.
     pub mtime_is_pax: bool,
     /// Access time, where recorded.
-    pub atime: Option<Timestamp>,
+    pub atime: Option<UnixTime>,
     /// Change time, where recorded.
-    pub ctime: Option<Timestamp>,
+    pub ctime: Option<UnixTime>,
     /// Device number.
     pub device: (u32, u32),
     /// The PAX records that are not one of the fields above, global ones first.
@@ -300,7 +300,12 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// The body of an extended header, its padding read as well.
-    fn read_extended(&mut self, header: &Header<'_>, offset: u64, what: &'static str) -> Result<Vec<u8>, Error> {
+    fn read_extended(
+        &mut self,
+        header: &Header<'_>,
+        offset: u64,
+        what: &'static str,
+    ) -> Result<Vec<u8>, Error> {
         let size = header.size()?;
         if size > MAX_EXTENDED_HEADER {
             return Err(Error::TooLarge { offset, what, size, limit: MAX_EXTENDED_HEADER });
@@ -324,9 +329,9 @@ impl<R: BufRead> TarReader<R> {
                 uid: header.uid()?,
                 gid: header.gid()?,
                 stored_size: header.size()?,
-                mtime: Timestamp::from_secs(header.mtime()?),
-                atime: atime.map(Timestamp::from_secs),
-                ctime: ctime.map(Timestamp::from_secs),
+                mtime: UnixTime::from_seconds(header.mtime()?),
+                atime: atime.map(UnixTime::from_seconds),
+                ctime: ctime.map(UnixTime::from_seconds),
                 device: match header.typeflag() {
                     b'3' | b'4' => header.device()?,
                     _ => (0, 0),
@@ -384,7 +389,8 @@ impl<R: BufRead> TarReader<R> {
             member.name = name;
             named.name_is_pax = true;
         }
-        let map = if sparse.map_in_payload { self.payload_map(member)? } else { sparse.map.unwrap_or_default() };
+        let map =
+            if sparse.map_in_payload { self.payload_map(member)? } else { sparse.map.unwrap_or_default() };
         let member = &mut named.fields;
         member.size = sparse.real_size.unwrap_or(member.stored_size);
         member.segments = Some(sparse::validate(map, member.size, member.stored_size, member.offset)?);
@@ -416,7 +422,10 @@ impl<R: BufRead> TarReader<R> {
                         digits.clear();
                         numbers.push(number);
                         if numbers.len() == 1 {
-                            wanted = number.checked_mul(2).and_then(|n| n.checked_add(1)).ok_or_else(|| bad("the count overflows"))?;
+                            wanted = number
+                                .checked_mul(2)
+                                .and_then(|n| n.checked_add(1))
+                                .ok_or_else(|| bad("the count overflows"))?;
                         }
                     }
                     _ if digits.len() < 20 => digits.push(byte),
@@ -447,7 +456,7 @@ impl Named {
             value: String::from_utf8_lossy(&value[..value.len().min(80)]).into_owned(),
         };
         let number = || sparse::decimal(value).ok_or_else(bad);
-        let time = || Timestamp::parse_pax(value).ok_or_else(bad);
+        let time = || UnixTime::parse(value).map_err(|_| bad());
         let member = &mut self.fields;
         // An empty value means "as if the record were not there" (POSIX).
         match (key, value.is_empty()) {

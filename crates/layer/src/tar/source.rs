@@ -68,7 +68,7 @@ pub enum Error {
         /// The name, shown safely.
         name: String,
         /// What is wrong with it.
-        source: nt::Error,
+        source: layerstone_nt::Error,
     },
 }
 
@@ -153,8 +153,11 @@ impl Mapper {
     }
 
     fn path(&self, raw: &[u8], member: &Member, report: &mut Report) -> Result<LayerPath, Error> {
-        let (path, notes) = LayerPath::normalise(raw)
-            .map_err(|source| Error::Path { offset: member.offset, name: shown(member), source })?;
+        let (path, notes) = LayerPath::normalise(raw).map_err(|source| Error::Path {
+            offset: member.offset,
+            name: shown(member),
+            source,
+        })?;
         if notes.absolute {
             report.note(Finding::AbsoluteName, display_name(raw));
         }
@@ -169,8 +172,11 @@ impl Mapper {
             return Err(Error::NoTarget { offset: member.offset, name: shown(member) });
         }
         // Hard-link targets are names of the archive; a leading slash is as common there as in names and not counted.
-        let (target, _) = LayerPath::normalise(&member.link_name)
-            .map_err(|source| Error::Path { offset: member.offset, name: shown(member), source })?;
+        let (target, _) = LayerPath::normalise(&member.link_name).map_err(|source| Error::Path {
+            offset: member.offset,
+            name: shown(member),
+            source,
+        })?;
         if self.os == Os::Windows && !target.components().next().is_some_and(is_windows_root) {
             // go-containerregistry and imgutil write the target without the prefix that they gave the name.
             report.note(Finding::UnprefixedLink, display_name(&member.link_name));
@@ -187,7 +193,12 @@ impl Mapper {
         report: &mut Report,
     ) -> Result<Metadata, Error> {
         let owner = |field, value: u64| {
-            u32::try_from(value).map_err(|_| Error::Owner { offset: member.offset, name: shown(member), field, value })
+            u32::try_from(value).map_err(|_| Error::Owner {
+                offset: member.offset,
+                name: shown(member),
+                field,
+                value,
+            })
         };
         let mut meta = Metadata {
             mode: (member.mode & 0o7777) as u16,
@@ -201,14 +212,27 @@ impl Mapper {
             if path.components().next().is_some_and(|first| !is_windows_root(first)) {
                 report.note(Finding::OutsideWindowsRoots, path);
             }
-            let facts = nt::TarFacts::of(member, kind);
-            let read = nt::WindowsMetadata::from_records(
-                member.records.iter().map(|(k, v)| (k.as_slice(), v.as_slice())),
-                &facts,
-            )
-            .map_err(|source| Error::Windows { offset: member.offset, name: shown(member), source })?;
-            for _ in &read.notes {
-                report.note(Finding::WindowsDeviation, path);
+            let facts = nt::TarFacts {
+                kind: match kind {
+                    EntryKind::File { .. } => nt::EntryKind::File,
+                    EntryKind::Directory => nt::EntryKind::Directory,
+                    EntryKind::Symlink { .. } => nt::EntryKind::Symlink,
+                    EntryKind::HardLink { .. } => nt::EntryKind::HardLink,
+                    _ => nt::EntryKind::Other,
+                },
+                linkname: &member.link_name,
+                mtime: member.mtime,
+                atime: member.atime,
+                ctime: member.ctime,
+            };
+            let records = member.records.iter().map(|(k, v)| (k.as_slice(), v.as_slice()));
+            let read = nt::WindowsRecords::parse(records, &facts).map_err(|source| Error::Windows {
+                offset: member.offset,
+                name: shown(member),
+                source,
+            })?;
+            for note in &read.notes {
+                report.note(Finding::WindowsDeviation, format_args!("{path}: {note}"));
             }
             meta.windows = Some(Box::new(read.metadata));
             // Windows writers leave the permission bits empty; a mount on Linux would be unusable.
@@ -252,7 +276,11 @@ fn xattrs(member: &Member, path: &LayerPath, report: &mut Report) -> Vec<Xattr> 
             found.insert(name.to_vec(), value.clone());
         }
     }
-    found.into_iter().filter(|(name, _)| !name.is_empty()).map(|(name, value)| Xattr { name, value }).collect()
+    found
+        .into_iter()
+        .filter(|(name, _)| !name.is_empty())
+        .map(|(name, value)| Xattr { name, value })
+        .collect()
 }
 
 fn percent_decode(text: &[u8]) -> Vec<u8> {

@@ -42,7 +42,8 @@ impl PaxSparse {
                 b"major" => major = number()?,
                 b"offset" => pending = Some(number()?),
                 b"numbytes" => {
-                    let start = pending.take().ok_or(Error::Sparse { offset, reason: "numbytes without offset" })?;
+                    let start =
+                        pending.take().ok_or(Error::Sparse { offset, reason: "numbytes without offset" })?;
                     sparse.map.get_or_insert_default().push((start, number()?));
                 }
                 b"map" => {

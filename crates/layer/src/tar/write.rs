@@ -8,6 +8,7 @@ use super::header::BLOCK;
 use super::pax;
 use crate::entry::{Entry, EntryKind, Metadata};
 use crate::path::LayerPath;
+use layerstone_nt::tar as nt;
 
 /// The largest number that 7 and 11 octal digits hold.
 const MAX_OCTAL_7: u64 = 0o7_777_777;
@@ -36,12 +37,12 @@ pub enum Error {
         given: u64,
     },
     /// Windows metadata that a tar cannot hold.
-    #[error("`{path}`: {reason}")]
+    #[error("`{path}`: its Windows metadata does not fit a tar")]
     Windows {
         /// Which entry.
         path: LayerPath,
         /// Why not.
-        reason: String,
+        source: layerstone_nt::Error,
     },
 }
 
@@ -120,7 +121,9 @@ impl<W: Write> TarWriter<W> {
             return Ok(());
         }
         match &mut self.payload {
-            Some((_, announced, given)) if *given + bytes.len() as u64 <= *announced => *given += bytes.len() as u64,
+            Some((_, announced, given)) if *given + bytes.len() as u64 <= *announced => {
+                *given += bytes.len() as u64
+            }
             Some((path, announced, given)) => {
                 return Err(Error::Size {
                     path: path.clone(),
@@ -165,7 +168,7 @@ struct Header {
     uid: u32,
     gid: u32,
     size: u64,
-    mtime: crate::time::Timestamp,
+    mtime: layerstone_nt::UnixTime,
     device: (u32, u32),
     records: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -219,9 +222,17 @@ impl Header {
         kind: &EntryKind,
         path: &LayerPath,
     ) -> Result<(), Error> {
-        let records = windows
-            .to_records(matches!(kind, EntryKind::HardLink { .. }))
-            .map_err(|error| Error::Windows { path: path.clone(), reason: error.to_string() })?;
+        let mut records =
+            windows.to_records().map_err(|source| Error::Windows { path: path.clone(), source })?;
+        if matches!(kind, EntryKind::HardLink { .. }) {
+            // As Microsoft's export has them: a link repeats the times and attributes, not the descriptor.
+            records.retain(|(key, _)| key != nt::RAW_SECURITY_DESCRIPTOR && !key.starts_with(nt::EA_PREFIX));
+        } else {
+            self.mode = windows.tar_mode(matches!(kind, EntryKind::File { .. }));
+        }
+        if let Some(target) = windows.tar_link_name() {
+            self.link = target;
+        }
         for (key, value) in records {
             self.records.insert(key.into_bytes(), value.into_bytes());
         }
@@ -255,9 +266,9 @@ impl Header {
                 self.records.insert(key.to_vec(), value.to_string().into_bytes());
             }
         }
-        let secs = u64::try_from(self.mtime.secs).ok().filter(|&secs| secs <= MAX_OCTAL_11);
-        if secs.is_none() || self.mtime.nanos != 0 {
-            self.records.insert(b"mtime".to_vec(), self.mtime.to_pax().into_bytes());
+        let secs = u64::try_from(self.mtime.seconds()).ok().filter(|&secs| secs <= MAX_OCTAL_11);
+        if secs.is_none() || self.mtime.nanoseconds() != 0 {
+            self.records.insert(b"mtime".to_vec(), self.mtime.to_string().into_bytes());
         }
         put(&mut block, 0, &name);
         octal(&mut block, 100, 7, u64::from(self.mode));
@@ -311,7 +322,8 @@ fn split_name(name: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         return Some((Vec::new(), name.to_vec()));
     }
     let earliest = name.len().checked_sub(101)?;
-    let slash = (earliest..name.len().min(156)).find(|&at| name[at] == b'/' && at > 0 && at + 1 < name.len())?;
+    let slash =
+        (earliest..name.len().min(156)).find(|&at| name[at] == b'/' && at > 0 && at + 1 < name.len())?;
     Some((name[..slash].to_vec(), name[slash + 1..].to_vec()))
 }
 

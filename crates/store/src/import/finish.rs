@@ -10,7 +10,7 @@ use layerstone_layer::encode::{self, STREAM_DIRECTORY, StreamRef};
 use layerstone_layer::merge::{Merged, MergedNode};
 use layerstone_layer::tree::{LayerTree, NodeId, Stream, TreeKind, TreeNode};
 use layerstone_layer::view::{LayerView as _, Node, NodeKind};
-use layerstone_layer::{Finding, LayerPath, Os, Report, Timestamp, Xattr};
+use layerstone_layer::{Finding, LayerPath, Os, Report, UnixTime, Xattr};
 use layerstone_nt::name as winname;
 use layerstone_oci::{ChainId, DiffId};
 
@@ -382,8 +382,8 @@ impl Converter {
             mode: content.file_type().mode_bits() | node.meta.mode,
             uid: node.meta.uid,
             gid: node.meta.gid,
-            mtime: node.meta.mtime.secs,
-            mtime_nsec: node.meta.mtime.nanos,
+            mtime: node.meta.mtime.seconds(),
+            mtime_nsec: node.meta.mtime.nanoseconds(),
             xattrs: xattrs.into_iter().map(|x| erofs::Xattr { name: x.name, value: x.value }).collect(),
             content,
         });
@@ -396,8 +396,8 @@ impl Converter {
                 mode: erofs::FileType::Regular.mode_bits() | 0o644,
                 uid: node.meta.uid,
                 gid: node.meta.gid,
-                mtime: node.meta.mtime.secs,
-                mtime_nsec: node.meta.mtime.nanos,
+                mtime: node.meta.mtime.seconds(),
+                mtime_nsec: node.meta.mtime.nanoseconds(),
                 xattrs: Vec::new(),
                 content: Content::File(stream.content.data.clone()),
             });
@@ -425,7 +425,9 @@ impl Converter {
         use layerstone_erofs::Content;
         let mut whiteout = None;
         for (id, node) in tree.nodes() {
-            let (TreeKind::Directory(directory), Some(&out)) = (&node.kind, self.ids.get(&id)) else { continue };
+            let (TreeKind::Directory(directory), Some(&out)) = (&node.kind, self.ids.get(&id)) else {
+                continue;
+            };
             let mut names: Vec<(Vec<u8>, erofs::NodeId)> = Vec::new();
             for (name, child) in &directory.children {
                 if let Some(&child) = self.ids.get(child) {
@@ -463,13 +465,13 @@ fn whiteout_node() -> erofs::Node {
     }
 }
 
-fn stream_directory(streams: Vec<(Vec<u8>, erofs::NodeId)>, mtime: Timestamp) -> erofs::Node {
+fn stream_directory(streams: Vec<(Vec<u8>, erofs::NodeId)>, mtime: UnixTime) -> erofs::Node {
     erofs::Node {
         mode: erofs::FileType::Directory.mode_bits() | 0o755,
         uid: 0,
         gid: 0,
-        mtime: mtime.secs,
-        mtime_nsec: mtime.nanos,
+        mtime: mtime.seconds(),
+        mtime_nsec: mtime.nanoseconds(),
         xattrs: Vec::new(),
         content: erofs::Content::Directory(streams),
     }

@@ -18,7 +18,8 @@ use std::thread;
 use layerstone_layer::Os;
 use layerstone_layer::merge::Merged;
 use layerstone_oci::{
-    BlobWriter, ChainId, Compression, Descriptor, DiffId, MediaKind, ResolvedImage, SourceLayer, sniff_compression,
+    BlobWriter, ChainId, Compression, Descriptor, DiffId, MediaKind, ResolvedImage, SourceLayer,
+    sniff_compression,
 };
 
 use crate::error::{Error, IoContext, Result};

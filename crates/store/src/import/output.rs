@@ -111,9 +111,9 @@ impl DirectOutput {
         }
         self.to_writer = None;
         let writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let file = writer
-            .join()
-            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the thread that writes the image ended"))??;
+        let file = writer.join().map_err(|_| {
+            io::Error::new(io::ErrorKind::BrokenPipe, "the thread that writes the image ended")
+        })??;
         let block0 = self.block0.take().ok_or(io::ErrorKind::UnexpectedEof)?;
         // The data must be on disk before the superblock that speaks of it.
         file.sync_data()?;

@@ -7,6 +7,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 
@@ -32,13 +33,18 @@ pub(super) struct Inflated {
     at: usize,
     /// An error is repeated, so that nobody mistakes it for the end.
     failed: Option<io::ErrorKind>,
-    bytes: u64,
+    /// Bytes of the blob that have been read.
+    blob_read: Arc<AtomicU64>,
 }
 
 impl Inflated {
-    /// Bytes handed out.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+    fn new(messages: Receiver<Message>, blob_read: Arc<AtomicU64>) -> Self {
+        Inflated { messages, current: Arc::default(), at: 0, failed: None, blob_read }
+    }
+
+    /// Bytes of the blob that have been read, by whatever thread.
+    pub(super) fn blob_read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.blob_read)
     }
 }
 
@@ -65,7 +71,6 @@ impl BufRead for Inflated {
 
     fn consume(&mut self, n: usize) {
         self.at += n;
-        self.bytes += n as u64;
     }
 }
 
@@ -106,9 +111,11 @@ pub(super) fn start<'scope, 'env>(
     let (hash_out, hash_in) = sync_channel::<Arc<Vec<u8>>>(DEPTH);
     let verified = VerifyingReader::new(blob, descriptor.digest.clone(), Some(descriptor.size))
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    spawn(scope, "layer-read", move || read_blob(verified, keep, &blob_out))?;
+    let blob_read = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&blob_read);
+    spawn(scope, "layer-read", move || read_blob(verified, keep, &count, &blob_out))?;
     spawn(scope, "layer-inflate", move || {
-        let mut input = Inflated { messages: blob_in, current: Arc::default(), at: 0, failed: None, bytes: 0 };
+        let mut input = Inflated::new(blob_in, Arc::default());
         if let Err(error) = inflate(&mut input, compression, &chunks_out, &hash_out) {
             let _ = chunks_out.send(Err(error));
         }
@@ -120,10 +127,7 @@ pub(super) fn start<'scope, 'env>(
         }
         hasher.finish()
     })?;
-    Ok((
-        Inflated { messages: chunks_in, current: Arc::default(), at: 0, failed: None, bytes: 0 },
-        Pipeline { hasher },
-    ))
+    Ok((Inflated::new(chunks_in, blob_read), Pipeline { hasher }))
 }
 
 fn spawn<'scope>(
@@ -135,7 +139,7 @@ fn spawn<'scope>(
 }
 
 /// Reads until the end or until nobody listens any more.
-fn read_blob(mut blob: impl Read, mut keep: Keep<'_>, out: &SyncSender<Message>) {
+fn read_blob(mut blob: impl Read, mut keep: Keep<'_>, count: &AtomicU64, out: &SyncSender<Message>) {
     loop {
         let message = next_chunk(&mut blob, BLOB_CHUNK).and_then(|chunk| {
             if let Some(keep) = &mut keep {
@@ -146,6 +150,7 @@ fn read_blob(mut blob: impl Read, mut keep: Keep<'_>, out: &SyncSender<Message>)
         match message {
             Ok(chunk) if chunk.is_empty() => return,
             Ok(chunk) => {
+                count.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 if out.send(Ok(Arc::new(chunk))).is_err() {
                     return;
                 }

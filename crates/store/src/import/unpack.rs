@@ -69,7 +69,8 @@ pub(super) fn unpack(job: Job<'_>, input: Inflated, progress: &dyn Fn(u64)) -> R
     let output = DirectOutput::create(&image_path).doing("create", &image_path)?;
     let spill = tempfile::tempfile_in(job.directory).doing("create a file in", job.directory)?;
     let split_path = job.directory.join(SPLIT);
-    let split = BufWriter::with_capacity(256 << 10, File::create_new(&split_path).doing("create", &split_path)?);
+    let split =
+        BufWriter::with_capacity(256 << 10, File::create_new(&split_path).doing("create", &split_path)?);
     let mut unpacked = Unpacked {
         image: ImageWriter::new(output, spill),
         split: SplitWriter::new(split).map_err(job.split())?,
@@ -79,6 +80,7 @@ pub(super) fn unpack(job: Job<'_>, input: Inflated, progress: &dyn Fn(u64)) -> R
         archive_size: 0,
     };
     let mut mapper = Mapper::new(job.os);
+    let blob_read = input.blob_read();
     let mut tar = TarReader::new(input);
     let tar_error = |source| Error::Tar { layer: job.layer.clone(), source };
     // The entry whose payload is being read, and whether its bytes go to the image.
@@ -103,19 +105,17 @@ pub(super) fn unpack(job: Job<'_>, input: Inflated, progress: &dyn Fn(u64)) -> R
                     .map_err(|source| Error::Entry { layer: job.layer.clone(), source })?;
                 current = Payload::begin(entry, &mut unpacked, &job)?;
             }
-            Event::Data(bytes) => {
-                match &mut current {
-                    Some(payload) => payload.bytes(bytes, &mut unpacked, &job)?,
-                    None => unpacked.split.literal(bytes).map_err(job.split())?,
-                }
-            }
+            Event::Data(bytes) => match &mut current {
+                Some(payload) => payload.bytes(bytes, &mut unpacked, &job)?,
+                None => unpacked.split.literal(bytes).map_err(job.split())?,
+            },
             Event::End => break,
         }
         let offset = tar.offset();
         if offset > job.limits.archive_bytes {
             return Err(job.over("bytes when uncompressed", job.limits.archive_bytes));
         }
-        progress(offset);
+        progress(blob_read.load(std::sync::atomic::Ordering::Relaxed));
     }
     if !tar.has_end_marker() {
         unpacked.report.note(Finding::NoEndMarker, format_args!("byte {}", tar.offset()));

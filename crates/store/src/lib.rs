@@ -1,0 +1,23 @@
+//! The layer store.
+//!
+//! A store keeps the layers of container images unpacked, immutable and provable: see [`layer`] for what a stored layer
+//! is, [`import`] for how it gets there, [`verify`] for how it is proven.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod failpoint;
+mod image;
+pub mod import;
+pub mod layer;
+mod root;
+mod scratch;
+pub mod usage;
+pub mod verify;
+
+pub use error::{Error, Result};
+pub use image::StoredImage;
+pub use import::{ImportOptions, Progress};
+pub use layer::{Description, StoredLayer};
+pub use root::Store;
+pub use scratch::{Scratch, ScratchDescription};
