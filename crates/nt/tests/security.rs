@@ -180,6 +180,18 @@ fn broken_descriptors_are_refused_with_their_byte() {
 }
 
 #[test]
+fn an_error_inside_an_entry_counts_from_the_start_of_the_descriptor() {
+    let guid = "bf967aba-0de6-11d0-a285-00aa003049e2";
+    // Header 20, list header 8, then the entry: header, mask, flags, GUID, SID.
+    for (text, sid) in [("D:(A;;FA;;;WD)".to_owned(), 36), (format!("D:(OA;;FA;{guid};;WD)"), 56)] {
+        let mut bytes = bytes(&text);
+        bytes[sid] = 9;
+        let error = SecurityDescriptor::validate(&bytes).unwrap_err();
+        assert!(matches!(error, Error::Malformed { position, .. } if position == sid), "{text}: {error}");
+    }
+}
+
+#[test]
 fn a_list_outside_its_present_bit_is_not_looked_at() {
     let mut sd = bytes(security::BUILDKIT_FILE);
     sd[2] &= !4;

@@ -56,6 +56,20 @@ fn times_that_no_filetime_holds_are_told_and_not_set() {
 }
 
 #[test]
+fn the_nonsense_of_a_zero_filetime_reads_as_not_set() {
+    let wrapped = "6802270473.709551616";
+    let read = read(&[("LIBARCHIVE.creationtime", wrapped), ("mtime", wrapped)], EntryKind::File);
+    assert_eq!(read.metadata.basic.creation, FileTime::NOT_SET);
+    assert_eq!(
+        read.notes,
+        [Note::TimeWrapped { key: "mtime" }, Note::TimeWrapped { key: "LIBARCHIVE.creationtime" }]
+    );
+    let records = read.metadata.to_records().unwrap();
+    let keys: Vec<&str> = records.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["MSWINDOWS.fileattr", "atime", "ctime"]);
+}
+
+#[test]
 fn the_raw_descriptor_wins_over_sddl() {
     let both = [("MSWINDOWS.sd", "not even SDDL"), ("MSWINDOWS.rawsd", "AQAEgAAAAAAAAAAAAAAAAAAAAAA=")];
     let read = read(&both, EntryKind::File);
