@@ -107,7 +107,7 @@ pub struct ImportedLayer {
 
 /// Reads a layer's blob: given its index in the image, base first.
 pub trait LayerBlobs: Sync {
-    /// Opens the blob of a layer, compressed as its descriptor says.
+    /// Opens the blob of a layer, compressed as it is. Its digest is checked by the import.
     ///
     /// # Errors
     /// When it is not there.
@@ -116,7 +116,7 @@ pub trait LayerBlobs: Sync {
 
 impl LayerBlobs for layerstone_oci::ImageSource {
     fn open(&self, layer: &SourceLayer) -> Result<Box<dyn Read + Send + '_>> {
-        Ok(self.open_layer(layer)?)
+        Ok(self.open_layer_unverified(layer)?)
     }
 }
 
@@ -310,15 +310,7 @@ impl Batch<'_> {
     fn unpack(&self, index: usize, job: Job<'_>) -> Result<(unpack::Unpacked, DiffId, Option<BlobWriter>)> {
         let layer = &self.layers[index];
         let blob_path = || self.store.layout().blob_path(&layer.descriptor.digest);
-        let (start, blob) = pipeline::peek(self.blobs.open(layer)?).doing("read", blob_path())?;
-        // Media types lie now and then; the first bytes do not.
-        let compression = match sniff_compression(&start) {
-            Compression::None => match layer.descriptor.kind() {
-                MediaKind::Layer { compression, .. } if start.is_empty() => compression,
-                _ => Compression::None,
-            },
-            found => found,
-        };
+        let blob = self.blobs.open(layer)?;
         let mut kept = if self.options.keep_blobs {
             Some(self.store.layout().blob_writer_in(&self.store.staging_root())?)
         } else {
@@ -326,9 +318,7 @@ impl Batch<'_> {
         };
         let keep = kept.as_mut().map(|blob| blob as &mut (dyn std::io::Write + Send));
         let (unpacked, diff_id) = thread::scope(|scope| {
-            let (input, pipeline) =
-                pipeline::start(scope, Box::new(blob), &layer.descriptor, compression, keep)
-                    .doing("read", blob_path())?;
+            let (input, pipeline) = pipeline::start(scope, blob, layer, keep).doing("read", blob_path())?;
             let unpacked = unpack::unpack(job, input, &|read| {
                 (self.progress)(Progress::Bytes { index, read });
             })?;
