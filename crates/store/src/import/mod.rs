@@ -17,10 +17,7 @@ use std::thread;
 
 use layerstone_layer::Os;
 use layerstone_layer::merge::Merged;
-use layerstone_oci::{
-    BlobWriter, ChainId, Compression, Descriptor, DiffId, MediaKind, ResolvedImage, SourceLayer,
-    sniff_compression,
-};
+use layerstone_oci::{BlobWriter, ChainId, Descriptor, DiffId, ResolvedImage, SourceLayer};
 
 use crate::error::{Error, IoContext, Result};
 use crate::failpoint::failpoint;
