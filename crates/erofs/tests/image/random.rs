@@ -7,8 +7,10 @@ use proptest::prelude::*;
 
 use crate::model::{Item, Kind, Model};
 
-/// How often the property tests run: each case is a whole image.
-pub(crate) const CASES: u32 = 48;
+/// Each case is a whole image, so there are few of them.
+pub(crate) fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) }
+}
 
 #[derive(Debug, Clone)]
 struct Seed {
