@@ -1,6 +1,6 @@
 //! Walking a whole image to find damage.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::{Image, Inode, Layout, ReadAt, corrupt};
 use crate::format::NID_SIZE;
@@ -21,39 +21,40 @@ pub struct CheckReport {
 }
 
 impl<R: ReadAt> Image<R> {
-    /// Reads everything that can be reached from the root, the bytes of files and attribute values excepted, and gives the first damage.
+    /// Reads everything that can be reached from the root, but for the bytes of files and of attribute values, and gives
+    /// the first damage. The work is bounded by the size of the image.
     pub fn check(&self) -> Result<CheckReport, Error> {
         let mut report = CheckReport::default();
         let mut budget = self.image_size();
         // An inode takes 32 bytes of the image, so this cannot outgrow the image.
-        let mut seen = HashSet::from([self.root()]);
+        let mut seen = HashMap::from([(self.root(), FileType::Directory)]);
         let mut directories = vec![(self.root(), self.root())];
         let root = self.inode(self.root())?;
         root.expect(FileType::Directory)?;
         self.check_inode(&root, &mut report, &mut budget)?;
         while let Some((nid, parent)) = directories.pop() {
-            for (child, file_type) in self.check_directory(nid, parent)? {
-                let first = seen.insert(child);
-                if file_type == FileType::Directory {
-                    if !first {
-                        return Err(self.bad_directory(
-                            nid,
-                            "nid",
-                            child.0,
-                            "directories with one name each",
-                        ));
+            for (child, named_type) in self.check_directory(nid, parent)? {
+                let known = seen.get(&child).copied();
+                let file_type = match known {
+                    Some(FileType::Directory) => {
+                        let expected = "directories with one name each";
+                        return Err(self.bad_directory(nid, "nid", child.0, expected));
                     }
-                    directories.push((child, nid));
-                }
-                if !first {
-                    continue;
-                }
-                let inode = self.inode(child)?;
-                if inode.file_type() != file_type {
-                    let found = file_type as u64;
+                    Some(file_type) => file_type,
+                    None => {
+                        let inode = self.inode(child)?;
+                        self.check_inode(&inode, &mut report, &mut budget)?;
+                        seen.insert(child, inode.file_type());
+                        inode.file_type()
+                    }
+                };
+                if named_type != file_type {
+                    let found = named_type as u64;
                     return Err(self.bad_directory(nid, "file_type", found, "the type of the inode"));
                 }
-                self.check_inode(&inode, &mut report, &mut budget)?;
+                if file_type == FileType::Directory {
+                    directories.push((child, nid));
+                }
             }
         }
         Ok(report)
