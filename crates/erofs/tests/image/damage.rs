@@ -8,7 +8,7 @@ use layerstone_erofs::{Error, FileType, Image, Nid, Node, ReadAt, Tree};
 use proptest::prelude::*;
 
 use crate::model::{Item, Kind, Model};
-use crate::random::pattern;
+use crate::random::{self, pattern};
 
 /// A small image with everything in it.
 fn sample() -> &'static [u8] {
@@ -88,7 +88,7 @@ fn every_flipped_bit_of_the_superblock_is_noticed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
+    #![proptest_config(random::config())]
 
     #[test]
     fn flipped_bits_lead_to_errors_at_most(flips in prop::collection::vec((any::<prop::sample::Index>(), 0..8u8), 1..30)) {

@@ -85,6 +85,29 @@ fn fsck_finds_nothing_wrong() {
 }
 
 #[test]
+fn fsck_finds_nothing_wrong_with_an_inode_that_ends_a_block() {
+    if let Some(reason) = missing("fsck.erofs") {
+        return skip("fsck_finds_nothing_wrong_with_an_inode_that_ends_a_block", &reason);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    let mut met = 0;
+    for count in 10..120 {
+        let mut model = Model::new();
+        for i in 0..count {
+            model.add(0, format!("{i}"), Item::new(Kind::Fifo));
+        }
+        let finished = model.build();
+        if (finished.nids[count].0 + 1).is_multiple_of(4096 / 32) {
+            met += 1;
+            std::fs::write(&path, finished.output).unwrap();
+            fsck(&path);
+        }
+    }
+    assert!(met > 0);
+}
+
+#[test]
 fn the_kernel_sees_the_tree_that_was_written() {
     if let Err(reason) = kernel() {
         return skip("the_kernel_sees_the_tree_that_was_written", &reason);

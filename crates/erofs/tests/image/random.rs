@@ -7,9 +7,10 @@ use proptest::prelude::*;
 
 use crate::model::{Item, Kind, Model};
 
-/// Each case is a whole image, so there are few of them.
+/// Each case is a whole image, so there are few of them unless `PROPTEST_CASES` says otherwise.
 pub(crate) fn config() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) }
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
 #[derive(Debug, Clone)]
