@@ -68,15 +68,15 @@ struct Deflated {
 impl<W: Write> ParallelGzip<W> {
     /// Writes the gzip header to `output` and starts `threads` workers. `level` is 0 to 9.
     pub fn new(mut output: W, level: u32, threads: NonZeroUsize) -> io::Result<Self> {
+        let level = level.min(9);
         output.write_all(&HEADER)?;
         let start = |n: usize| {
             let (jobs, work) = sync_channel::<Job>(QUEUE);
             let (done, results) = sync_channel(QUEUE);
             let deflate = move || {
-                let mut deflater = Compress::new(Compression::new(level.min(9)), false);
                 // Ends when the encoder is finished or dropped: then one of the channels is closed.
                 while let Ok(job) = work.recv() {
-                    if done.send(deflate_block(&mut deflater, &job)).is_err() {
+                    if done.send(deflate_block(level, &job)).is_err() {
                         break;
                     }
                 }
@@ -148,12 +148,14 @@ impl<W: Write> Write for ParallelGzip<W> {
     }
 }
 
-fn deflate_block(deflater: &mut Compress, job: &Job) -> io::Result<Deflated> {
+fn deflate_block(level: u32, job: &Job) -> io::Result<Deflated> {
     let input = &job.block[..];
     let mut crc = Crc::new();
     crc.update(input);
 
-    deflater.reset();
+    // A new one for each block: zlib-rs's `reset` leaves something of the last block behind that shows in the output,
+    // which would then depend on which worker had which blocks before.
+    let mut deflater = Compress::new(Compression::new(level), false);
     if let Some(previous) = &job.previous {
         let window = &previous[previous.len().saturating_sub(WINDOW)..];
         deflater.set_dictionary(window)?;

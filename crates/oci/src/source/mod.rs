@@ -258,7 +258,7 @@ impl ImageSource {
         let available = || self.images.iter().map(SourceImage::label).collect();
         let Some(name) = name else {
             return match self.images.len() {
-                0 => Err(Error::NotAnImage { place: self.place() }),
+                0 => Err(Error::NoImages { place: self.place() }),
                 1 => Ok(0),
                 _ => Err(Error::SeveralImages { place: self.place(), available: available() }),
             };
