@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 
 use layerstone_oci::{Digest, Error, Sha256Reader, Sha256Writer, VerifyError, VerifyingReader};
 
-fn read(content: &[u8], digest: Digest, size: Option<u64>) -> Result<Vec<u8>, VerifyError> {
+fn read(content: &[u8], digest: Digest, size: Option<u64>) -> Result<Vec<u8>, Box<VerifyError>> {
     let mut bytes = Vec::new();
     match VerifyingReader::new(content, digest, size).unwrap().read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
-        Err(error) => Err(error.get_ref().unwrap().downcast_ref::<VerifyError>().unwrap().clone()),
+        Err(error) => Err(error.into_inner().unwrap().downcast::<VerifyError>().unwrap()),
     }
 }
 
@@ -23,12 +23,12 @@ fn right_content_is_handed_out() {
 #[test]
 fn wrong_content_is_refused() {
     let digest = Digest::of(b"hello");
-    assert!(matches!(read(b"hell", digest, Some(5)), Err(VerifyError::TooShort { found: 4, .. })));
-    assert!(matches!(read(b"hello!", digest, Some(5)), Err(VerifyError::TooLong { .. })));
-    assert!(matches!(read(b"hallo", digest, Some(5)), Err(VerifyError::Mismatch { .. })));
-    assert!(matches!(read(b"hallo", digest, None), Err(VerifyError::Mismatch { .. })));
-    assert!(matches!(read(b"", digest, Some(0)), Err(VerifyError::Mismatch { .. })));
-    assert!(matches!(read(b"x", Digest::of(b""), Some(0)), Err(VerifyError::TooLong { .. })));
+    assert!(matches!(*read(b"hell", digest, Some(5)).unwrap_err(), VerifyError::TooShort { found: 4, .. }));
+    assert!(matches!(*read(b"hello!", digest, Some(5)).unwrap_err(), VerifyError::TooLong { .. }));
+    assert!(matches!(*read(b"hallo", digest, Some(5)).unwrap_err(), VerifyError::Mismatch { .. }));
+    assert!(matches!(*read(b"hallo", digest, None).unwrap_err(), VerifyError::Mismatch { .. }));
+    assert!(matches!(*read(b"", digest, Some(0)).unwrap_err(), VerifyError::Mismatch { .. }));
+    assert!(matches!(*read(b"x", Digest::of(b""), Some(0)).unwrap_err(), VerifyError::TooLong { .. }));
 }
 
 #[test]

@@ -32,8 +32,9 @@ const QUEUE: usize = 2;
 /// RFC 1952, 2.3: magic, deflate, no flags, no time, no extra flags, unknown operating system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// A gzip encoder that compresses on several threads. See the [module](self) for how, and
-/// [`Encoder`](super::Encoder) for the one that also knows the other compressions.
+/// A gzip encoder that compresses on several threads, as pigz does: the input is cut into blocks of 128 KiB, each deflated
+/// with the 32 KiB before it as dictionary, and joined in one gzip member. The bytes depend on the input and the level
+/// only. [`Encoder`](super::Encoder) also knows the other compressions.
 #[derive(Debug)]
 pub struct ParallelGzip<W: Write> {
     output: W,

@@ -182,6 +182,9 @@ impl Pass<'_> {
         if at == self.length {
             return Ok(None);
         }
+        if self.length < BLOCK {
+            return Err(Error::NotAnImage { place: self.place.to_owned() });
+        }
         if self.length - at < BLOCK {
             return Err(self.broken(at, "it ends in the middle of a header"));
         }
