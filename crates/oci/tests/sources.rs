@@ -183,6 +183,42 @@ fn the_only_image_is_taken_for_no_platform_but_not_for_another() {
 }
 
 #[test]
+fn a_version_that_the_index_leaves_out_is_read_from_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::create(dir.path().join("l")).unwrap();
+    let mut nested = Index::new();
+    for platform in ["windows/amd64:10.0.20348.1", "windows/amd64:10.0.17763.5"] {
+        let image = image(platform, &[layer_tar("f", platform.as_bytes())]);
+        image.store(&layout);
+        nested.manifests.push(image.manifest.descriptor().with_platform(Platform::new("windows", "amd64")));
+    }
+    layout.put_blob_bytes(&nested.to_bytes().unwrap()).unwrap();
+    layout.set_image("win", &nested.descriptor().unwrap()).unwrap();
+    let source = open_source(layout.root(), dir.path()).unwrap();
+    let wanted = Platform::parse("windows/amd64:10.0.17763.x").unwrap();
+    assert_eq!(
+        source.resolve(None, Some(&wanted)).unwrap().platform.to_string(),
+        "windows/amd64:10.0.17763.5"
+    );
+}
+
+#[test]
+fn signatures_beside_an_image_are_not_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::create(dir.path().join("l")).unwrap();
+    let image = image("linux/amd64", &[layer_tar("f", b"abc")]);
+    image.store(&layout);
+    layout.set_image("i", &image.manifest.descriptor()).unwrap();
+    let empty = Descriptor::of("application/vnd.oci.empty.v1+json", b"{}");
+    let signature = layerstone_oci::Manifest::build(empty, Vec::new(), Default::default()).unwrap();
+    layout.put_blob_bytes(signature.bytes()).unwrap();
+    layout.set_image("sha256-abc.sig", &signature.descriptor()).unwrap();
+    let source = open_source(layout.root(), dir.path()).unwrap();
+    assert_eq!(source.images().len(), 1);
+    source.resolve(None, None).unwrap();
+}
+
+#[test]
 fn archives_are_read_compressed_or_not_and_whatever_the_layers_say() {
     let tar = layer_tar("file", b"data");
     let id = Digest::of(&tar);
@@ -386,4 +422,27 @@ fn foreign_layers_left_out_of_an_archive_say_where_they_are() {
     assert!(!layer.is_present());
     let error = source.open_layer(layer).err().unwrap();
     assert!(matches!(&error, Error::ForeignLayer { urls, .. } if urls[0] == url), "{error}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+    #[test]
+    fn archives_with_changed_bytes_never_panic(
+        changes in proptest::collection::vec((0_usize..6000, proptest::prelude::any::<u8>()), 1..6)
+    ) {
+        let tar = layer_tar("file", b"data");
+        let entries = [("a/l", Content::Symlink("../b")), ("b", Content::File(&tar))];
+        let mut archive = docker_archive(&[Digest::of(&tar)], &["a/l"], &entries);
+        let len = archive.len();
+        for (at, byte) in changes {
+            archive[at % len] = byte;
+        }
+        if let Ok(source) = from_bytes(&archive) {
+            for image in source.resolve_all_platforms(None).unwrap_or_default() {
+                for layer in &image.layers {
+                    let _ = source.open_layer(layer).map(|mut reader| std::io::copy(&mut reader, &mut std::io::sink()));
+                }
+            }
+        }
+    }
 }
