@@ -67,7 +67,11 @@ impl Store {
     /// When the directory cannot be made, or holds an OCI layout of another version.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
+        let is_new = !root.exists();
         let layout = Layout::create(&root)?;
+        if is_new {
+            keep_private(&root)?;
+        }
         for directory in ["layers", "scratch", "staging", "locks"] {
             let path = root.join(directory);
             fs::create_dir_all(&path).doing("create", &path)?;
@@ -226,6 +230,17 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Images hold files that only their owner should read, and set-user-id programs.
+fn keep_private(root: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700)).doing("set the mode of", root)?;
+    }
+    let _ = root;
+    Ok(())
 }
 
 /// The entries of a directory; none when it does not exist.
