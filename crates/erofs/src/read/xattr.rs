@@ -117,6 +117,10 @@ impl<R: ReadAt> Image<R> {
         if value_offset + value_len > end {
             return Err(bad("e_value_size", value_len, "a value within its area"));
         }
-        Ok(Found { name: [*prefix, name].concat(), value_offset, value_len })
+        let name = [*prefix, name].concat();
+        if split_xattr_name(&name).is_none() {
+            return Err(bad("e_name_len", entry.name_len.into(), "a name that its prefix allows"));
+        }
+        Ok(Found { name, value_offset, value_len })
     }
 }
