@@ -178,13 +178,26 @@ pub enum Error {
         /// What is missing.
         missing: String,
     },
+    /// Nothing of the store is attached there.
+    #[error("nothing of this store is attached at `{}`", .0.display())]
+    NotAttached(PathBuf),
+    /// An image has more layers than the kernel can put over each other.
+    #[error("the image has {layers} layers, but the kernel can show at most {limit} over each other")]
+    TooManyLayers {
+        /// How many there are.
+        layers: usize,
+        /// How many there can be.
+        limit: usize,
+    },
     /// A mount call failed.
-    #[error("cannot {doing} `{}`", path.display())]
+    #[error("cannot {doing} `{}`{}", path.display(), explained(why))]
     Mount {
         /// Which step.
         doing: String,
         /// Of what.
         path: PathBuf,
+        /// What the kernel said about it in words, and what that means here; empty when there is nothing to add.
+        why: String,
         /// What the kernel said.
         source: io::Error,
     },
@@ -212,6 +225,11 @@ pub enum Error {
         /// How.
         what: String,
     },
+}
+
+/// An explanation as the end of a message.
+fn explained(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(" ({why})") }
 }
 
 /// Adds what was being done, on which path, to an error of the system.

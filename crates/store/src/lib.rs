@@ -1,10 +1,12 @@
 //! The layer store.
 //!
 //! A store keeps the layers of container images unpacked, immutable and provable: see [`layer`] for what a stored layer
-//! is, [`import`] for how it gets there, [`verify`] for how it is proven.
+//! is, [`import`] for how it gets there, [`verify`] for how it is proven, [`attach`] for how the host's kernel shows it.
 
-#![forbid(unsafe_code)]
+// One exception: `attach/linux/loopdev.rs`, which asks the kernel for loop devices.
+#![deny(unsafe_code)]
 
+pub mod attach;
 mod error;
 mod failpoint;
 mod image;
@@ -15,6 +17,7 @@ mod scratch;
 pub mod usage;
 pub mod verify;
 
+pub use attach::{AttachOptions, Attached, Attachment, Capability, Detached};
 pub use error::{Error, Result};
 pub use image::StoredImage;
 pub use import::{ImportOptions, Progress};

@@ -25,6 +25,7 @@ use crate::layer::StoredLayer;
 pub struct Store {
     root: PathBuf,
     layout: Layout,
+    runtime_dir: Option<PathBuf>,
 }
 
 /// The store is held for ordinary work: garbage collection waits until this is dropped.
@@ -76,7 +77,7 @@ impl Store {
             let path = root.join(directory);
             fs::create_dir_all(&path).doing("create", &path)?;
         }
-        Ok(Store { root, layout })
+        Ok(Store { root, layout, runtime_dir: None })
     }
 
     /// Opens the store at `root` for reading; nothing is made.
@@ -86,7 +87,20 @@ impl Store {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         let layout = Layout::open(&root)?;
-        Ok(Store { root, layout })
+        Ok(Store { root, layout, runtime_dir: None })
+    }
+
+    /// Keeps what only concerns this boot (see [`attach`](crate::attach)) in this directory. All that use a store at the
+    /// same time have to agree on it.
+    #[must_use]
+    pub fn with_runtime_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.runtime_dir = Some(directory.into());
+        self
+    }
+
+    /// The directory that was set, if any.
+    pub(crate) fn runtime_dir(&self) -> Option<&Path> {
+        self.runtime_dir.as_deref()
     }
 
     /// Where the store is.
