@@ -5,19 +5,27 @@
 
 #![forbid(unsafe_code)]
 
+mod beneath;
+mod chain;
+mod commit;
 mod error;
 mod failpoint;
 mod image;
 pub mod import;
 pub mod layer;
+mod pipe;
 mod root;
 mod scratch;
+mod upper;
 pub mod usage;
 pub mod verify;
 
+pub use chain::{ChainLayer, ChainNode};
+pub use commit::{CommitOptions, CommitOutcome};
 pub use error::{Error, Result};
 pub use image::StoredImage;
 pub use import::{ImportOptions, Progress};
 pub use layer::{Description, StoredLayer};
 pub use root::Store;
 pub use scratch::{Scratch, ScratchDescription};
+pub use upper::UpperLayer;
