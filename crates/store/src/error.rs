@@ -246,6 +246,12 @@ pub enum Error {
     /// A directory that was to be filled has something in it.
     #[error("`{}` is not an empty directory", .0.display())]
     NotEmpty(PathBuf),
+    /// A manifest and its configuration do not have the same number of layers.
+    #[error("{place} has another number of layers than its manifest")]
+    LayerCount {
+        /// Whose.
+        place: String,
+    },
     /// A thread of a pipeline ended without a word.
     #[error("a worker thread ended unexpectedly while {0}")]
     Worker(&'static str),
