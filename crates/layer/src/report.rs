@@ -113,7 +113,9 @@ impl Finding {
             Finding::IgnoredGlobal => "global PAX records for path, size or sparse maps were ignored",
             Finding::NoEndMarker => "the archive ends without its two zero blocks",
             Finding::Socket => "sockets cannot be stored in a layer and were left out",
-            Finding::OwnerNotSet => "files belong to the user who unpacked them: only root can set owners",
+            Finding::OwnerNotSet => {
+                "files belong to another owner than the image says, and are not set-user-ID: only root can set owners"
+            }
             Finding::DeviceLeftOut => "devices were left out: only root can make them",
             Finding::XattrNotSet => "extended attributes could not be set here",
             Finding::WindowsMetadataNotSet => {
