@@ -214,6 +214,57 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// An attribute of a scratch that this program writes is damaged.
+    #[error("the scratch's `{path}`")]
+    ScratchAttribute {
+        /// Which file.
+        path: LayerPath,
+        /// What is wrong.
+        source: layerstone_layer::encode::DecodeError,
+    },
+    /// A scratch was written with a feature of overlayfs that leaves part of a file elsewhere.
+    #[error(
+        "the scratch's `{path}` was written by an overlay mount with `{feature}`, so what it holds cannot be told from the scratch alone"
+    )]
+    OverlayFeature {
+        /// Which file.
+        path: LayerPath,
+        /// Which feature.
+        feature: String,
+    },
+    /// A file of a scratch could not be read.
+    #[error("reading the scratch's `{path}`")]
+    ReadScratch {
+        /// Which file.
+        path: LayerPath,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file could not be read to be compared with another one.
+    #[error("reading `{path}` to compare it")]
+    Compare {
+        /// Which file.
+        path: LayerPath,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A scratch could not be made into a layer.
+    #[error("committing the scratch `{scratch}`")]
+    Commit {
+        /// Which scratch.
+        scratch: String,
+        /// Why not.
+        source: Box<Error>,
+    },
+    /// A directory that was to be filled has something in it.
+    #[error("`{}` is not an empty directory", .0.display())]
+    NotEmpty(PathBuf),
+    /// A manifest and its configuration do not have the same number of layers.
+    #[error("{place} has another number of layers than its manifest")]
+    LayerCount {
+        /// Whose.
+        place: String,
+    },
     /// A thread of a pipeline ended without a word.
     #[error("a worker thread ended unexpectedly while {0}")]
     Worker(&'static str),

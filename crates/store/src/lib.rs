@@ -7,20 +7,32 @@
 #![deny(unsafe_code)]
 
 pub mod attach;
+mod beneath;
+mod chain;
+mod commit;
 mod error;
+mod export;
 mod failpoint;
 mod image;
 pub mod import;
 pub mod layer;
+mod pipe;
 mod root;
 mod scratch;
+mod unpack;
+mod upper;
 pub mod usage;
 pub mod verify;
 
 pub use attach::{AttachOptions, Attached, Attachment, Capability, Detached};
+pub use chain::{ChainLayer, ChainNode};
+pub use commit::{CommitOptions, CommitOutcome};
 pub use error::{Error, Result};
+pub use export::{ExportDest, ExportOptions, ExportOutcome, ExportedLayer};
 pub use image::StoredImage;
 pub use import::{ImportOptions, Progress};
 pub use layer::{Description, StoredLayer};
 pub use root::Store;
 pub use scratch::{Scratch, ScratchDescription};
+pub use unpack::UnpackOptions;
+pub use upper::UpperLayer;

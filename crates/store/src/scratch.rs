@@ -105,6 +105,9 @@ impl Store {
         for directory in [&staged, &staged.join("upper"), &staged.join("work")] {
             fs::create_dir(directory).doing("create", directory)?;
         }
+        if let Some(root) = self.merged(&chain_ids, image.os())?.root()? {
+            crate::upper::prepare_root(&staged.join("upper"), &root.node)?;
+        }
         let description = ScratchDescription {
             format: 1,
             image: image.name.clone(),

@@ -75,6 +75,11 @@ impl Layout {
         Self::open(layout.root)
     }
 
+    /// Whether [`set_image`](Self::set_image) takes this name.
+    pub fn check_name(name: &str) -> Result<()> {
+        check_name(name)
+    }
+
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
