@@ -61,14 +61,27 @@ fn an_archive_can_come_from_standard_input() {
 fn cat_gives_the_bytes_of_the_merged_view_and_understands_windows_paths() {
     let dir = with_samples();
     for path in ["etc/os-release", "/etc/os-release", "./etc/../etc/issue"] {
-        assert_eq!(dir.ok(&format!("cat sample/linux:1 {path}")).stdout, "NAME=Sample\nID=sample\n", "{path}");
+        assert_eq!(
+            dir.ok(&format!("cat sample/linux:1 {path}")).stdout,
+            "NAME=Sample\nID=sample\n",
+            "{path}"
+        );
     }
     let notepad = dir.ok(r"cat sample/windows:1 C:\windows\SYSTEM32\Notepad.exe").bytes;
     assert_eq!(notepad.len(), 2 + 256 * 24);
     assert_eq!(dir.ok("cat sample/windows:1 Files/editor.exe").bytes, notepad);
     // In the base layer the file is there with its stream; the upper layer's whiteout takes both away.
     dir.fails(r"cat sample/windows:1 C:\License.txt", 1, &["Files/License.txt", "is not in"]);
-    let base = dir.json("layers").as_array().unwrap().iter().find(|l| l["os"] == "windows" && l["parent"].is_null()).unwrap()["chain_id"].as_str().unwrap().to_owned();
+    let base = dir
+        .json("layers")
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|l| l["os"] == "windows" && l["parent"].is_null())
+        .unwrap()["chain_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let stream = dir.ok(&format!("cat {base} Files/License.txt:Zone.Identifier")).stdout;
     assert_eq!(stream, "[ZoneTransfer]\r\nZoneId=3\r\n");
     dir.fails(&format!("cat {base} Files/License.txt:nothing"), 1, &["nothing"]);
@@ -145,7 +158,11 @@ fn a_damaged_layer_is_named_with_the_file_that_changed() {
     let called = dir.call("verify sample/linux:1");
     assert_eq!(called.code, 3, "{}{}", called.stdout, called.stderr);
     assert!(called.stdout.contains("`bin/busybox`"), "{}", called.stdout);
-    assert!(called.stdout.contains("`bin/sh`"), "a hard link is damaged under each of its names: {}", called.stdout);
+    assert!(
+        called.stdout.contains("`bin/sh`"),
+        "a hard link is damaged under each of its names: {}",
+        called.stdout
+    );
     assert_eq!(dir.call("verify sample/windows:1").code, 0);
 }
 

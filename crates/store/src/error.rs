@@ -167,6 +167,34 @@ pub enum Error {
         /// By whom.
         by: String,
     },
+    /// `index.json` cannot be read, so nothing tells what is needed.
+    #[error(
+        "the store's index is damaged, so nothing is removed: `fsck` says what is wrong, `fsck --repair` mends it"
+    )]
+    DamagedIndex {
+        /// What is wrong with it.
+        source: layerstone_oci::Error,
+    },
+    /// An image's documents cannot be read, so nothing tells what it needs.
+    #[error(
+        "image `{image}` is damaged, so nothing is removed: `fsck` says what is wrong, `fsck --repair` mends it"
+    )]
+    DamagedImage {
+        /// The image's name, or its digest.
+        image: String,
+        /// What is wrong with it.
+        source: layerstone_oci::Error,
+    },
+    /// A scratch cannot be read, so nothing tells what it needs.
+    #[error(
+        "scratch `{name}` is damaged, so nothing is removed: `fsck` says what is wrong, `fsck --repair` sets it aside"
+    )]
+    DamagedScratch {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// Another layer or thread failed first.
     #[error("the layer below failed, so this one was not finished")]
     ParentFailed,

@@ -4,6 +4,7 @@
 //! <root>/                      an OCI image layout: oci-layout, index.json, blobs/sha256/
 //!   layers/<chain-id hex>/     one directory a stored layer; appears by one rename, never changes
 //!   scratch/<name>/            writable layers
+//!   damaged/                   what repair set aside
 //!   staging/<random>/          in flight; whoever made it holds a lock on its `lock` file
 //!   locks/<chain-id hex>       held while that layer is being unpacked
 //!   lock                       held shared by every operation, exclusively by gc and repair
@@ -19,6 +20,9 @@ use layerstone_oci::{ChainId, Layout};
 
 use crate::error::{Error, IoContext, Result};
 use crate::layer::StoredLayer;
+
+/// The directories of a store, blobs aside.
+pub(crate) const DIRECTORIES: [&str; 4] = ["layers", "scratch", "staging", "locks"];
 
 /// A store.
 #[derive(Debug, Clone)]
@@ -73,7 +77,7 @@ impl Store {
         if is_new {
             keep_private(&root)?;
         }
-        for directory in ["layers", "scratch", "staging", "locks"] {
+        for directory in DIRECTORIES {
             let path = root.join(directory);
             fs::create_dir_all(&path).doing("create", &path)?;
         }
@@ -103,6 +107,18 @@ impl Store {
         self.runtime_dir.as_deref()
     }
 
+    /// Opens what is left of the store at `root`, even when its `oci-layout` file is damaged or gone: for
+    /// [`fsck`](Self::fsck).
+    ///
+    /// # Errors
+    /// When there is nothing that looks like a store.
+    pub fn open_damaged(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        let looks_like_one = ["layers", "blobs"].iter().all(|part| root.join(part).is_dir());
+        let layout = if looks_like_one { Layout::unchecked(&root) } else { Layout::open(&root)? };
+        Ok(Store { root, layout, runtime_dir: None })
+    }
+
     /// Where the store is.
     pub fn root(&self) -> &Path {
         &self.root
@@ -126,6 +142,16 @@ impl Store {
     /// Where work in flight is.
     pub fn staging_root(&self) -> PathBuf {
         self.root.join("staging")
+    }
+
+    /// Where repair puts what it sets aside.
+    pub fn damaged_root(&self) -> PathBuf {
+        self.root.join("damaged")
+    }
+
+    /// Where the layers are.
+    pub(crate) fn layers_root(&self) -> PathBuf {
+        self.root.join("layers")
     }
 
     pub(crate) fn locks_root(&self) -> PathBuf {
@@ -188,6 +214,22 @@ impl Store {
         let (path, file) = self.lock_file()?;
         file.lock().doing("lock", path)?;
         Ok(ExclusiveLock(file))
+    }
+
+    /// Holds the store alone, or says that somebody else uses it.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when another process or thread holds the store; when the lock file cannot be opened.
+    pub fn try_lock_exclusive(&self) -> Result<ExclusiveLock> {
+        let (path, file) = self.lock_file()?;
+        match file.try_lock() {
+            Ok(()) => Ok(ExclusiveLock(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::InUse {
+                what: format!("the store `{}`", self.root.display()),
+                by: "another operation works on it; try again when it is done, or wait for it".into(),
+            }),
+            Err(fs::TryLockError::Error(error)) => Err(error).doing("lock", path),
+        }
     }
 
     fn lock_file(&self) -> Result<(PathBuf, File)> {

@@ -74,7 +74,7 @@ impl Scratch {
 }
 
 /// A scratch's name becomes a directory's.
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let fine = !name.is_empty()
         && name.len() <= MAX_NAME
         && !name.starts_with('.')

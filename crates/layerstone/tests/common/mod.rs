@@ -56,7 +56,8 @@ impl Dir {
     /// Calls with --json and parses what comes.
     pub fn json(&self, line: &str) -> serde_json::Value {
         let called = self.ok(&format!("--json {line}"));
-        serde_json::from_str(&called.stdout).unwrap_or_else(|error| panic!("`{line}`: {error}\n{}", called.stdout))
+        serde_json::from_str(&called.stdout)
+            .unwrap_or_else(|error| panic!("`{line}`: {error}\n{}", called.stdout))
     }
 
     /// Calls and expects a failure with this exit code, whose message holds all of `words`, and a hint.

@@ -144,7 +144,8 @@ impl Store {
         Ok(layers)
     }
 
-    fn import_layers(
+    /// Imports the layers of an image that are not stored. The caller holds the store's lock, shared or alone.
+    pub(crate) fn import_layers(
         &self,
         blobs: &dyn LayerBlobs,
         image: &ResolvedImage,
