@@ -44,6 +44,8 @@ pub enum Finding {
     EscapedXattr,
     /// An extended attribute longer than Linux can store; not in the view.
     OversizedXattr,
+    /// An extended attribute whose encoded value cannot be decoded; not in the view.
+    MalformedXattr,
     /// An ACL in text form; it is not applied.
     AclText,
     /// Global PAX records that only make sense for one entry were ignored.
@@ -108,6 +110,9 @@ impl Finding {
             }
             Finding::OversizedXattr => {
                 "extended attributes are longer than Linux can store and are left out of the view"
+            }
+            Finding::MalformedXattr => {
+                "extended attributes are not the base64 that they should be and are left out of the view"
             }
             Finding::AclText => "ACLs in text form are not applied",
             Finding::IgnoredGlobal => "global PAX records for path, size or sparse maps were ignored",
