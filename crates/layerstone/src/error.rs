@@ -163,5 +163,5 @@ impl Error {
 
 /// An error and its causes.
 fn causes(error: &Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(Some(error as &(dyn StdError + 'static)), |error| error.source())
+    std::iter::successors(Some(error as &(dyn StdError + 'static)), |&error| error.source())
 }

@@ -80,9 +80,9 @@ pub(crate) fn run(app: &App, args: &Demo) -> Result<()> {
     }
     let store = Store::open(base.join("store"))?;
     runner.step("both", "fsck", || {
-        let outcome = store.fsck(&FsckOptions { verify_content: true, ..FsckOptions::default() }, &|_| ())?;
+        let outcome = store.fsck(FsckOptions { verify_content: true, ..FsckOptions::default() }, &|_| ())?;
         must(outcome.problems.is_empty(), || format!("fsck found {:?}", outcome.problems))?;
-        Ok((format!("nothing wrong, {} on disk", text::size(store.df()?.total)), ()))
+        Ok((format!("nothing wrong, {} on disk", text::size(store.df(&[])?.total)), ()))
     })?;
     if app.json {
         app.print(&runner.steps, |_| Ok(()))?;
@@ -115,7 +115,8 @@ fn image(runner: &mut Runner<'_>, base: &Path, name: &'static str, archive: &[u8
         let options = CommitOptions {
             author: Some("layerstone demo".into()),
             message: Some("the demo's change".into()),
-            ..CommitOptions::new(CREATED)
+            created: CREATED.into(),
+            ..CommitOptions::default()
         };
         let outcome = store.commit(&scratch, &format!("demo/{name}:changed"), &options)?;
         let layers = outcome.image.chain_ids().len();

@@ -82,7 +82,7 @@ pub(crate) fn run(app: &App, args: &Import) -> Result<()> {
 pub(super) fn open(store: &Store, path: &Path) -> Result<ImageSource> {
     let options = SourceOptions::new(store.staging_root());
     if path == Path::new("-") {
-        return Ok(ImageSource::from_reader(&mut std::io::stdin().lock(), "standard input", &options)?);
+        return Ok(ImageSource::from_reader(&mut std::io::stdin(), "standard input", &options)?);
     }
     std::fs::metadata(path).doing("open", path)?;
     Ok(ImageSource::open(path, &options)?)

@@ -21,7 +21,7 @@ struct Image<'a> {
     os_version: Option<&'a str>,
     config_digest: String,
     layers: Vec<ImageLayer>,
-    config: &'a serde_json::Value,
+    config: &'a serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Serialize)]

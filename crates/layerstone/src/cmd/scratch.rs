@@ -2,6 +2,7 @@
 
 use layerstone_layer::diff::{Change, Difference};
 use layerstone_oci::Platform;
+use layerstone_store::CommitOptions;
 use serde::Serialize;
 
 use super::App;
@@ -107,4 +108,65 @@ pub(crate) fn diff(app: &App, args: &Diff) -> Result<()> {
 
 fn changed<Id>(differences: &[Difference<Id>]) -> Vec<Changed> {
     differences.iter().map(|d| Changed { path: d.path.to_string(), change: d.change }).collect()
+}
+
+pub(crate) fn commit(app: &App, args: &Commit) -> Result<()> {
+    let store = app.existing_store()?;
+    let scratch = store.scratch(&args.scratch)?;
+    let options = CommitOptions {
+        author: args.author.clone(),
+        message: args.message.clone(),
+        created: created(args.created.as_deref())?,
+        keep_blobs: args.keep_blobs,
+        ..CommitOptions::default()
+    };
+    let outcome = store.commit(&scratch, &args.name, &options)?;
+    #[derive(Serialize)]
+    struct Row {
+        image: String,
+        manifest: String,
+        layer: Option<layerstone_store::Description>,
+        findings: layerstone_layer::Report,
+    }
+    let row = Row {
+        image: outcome.image.name.clone(),
+        manifest: outcome.image.manifest.digest().to_string(),
+        layer: outcome.layer,
+        findings: outcome.report,
+    };
+    app.print(&row, |out| {
+        match &row.layer {
+            Some(layer) => writeln!(
+                out,
+                "layer {}  {}, {}",
+                layer.diff_id.0,
+                text::count(layer.counts.entries, "entry"),
+                text::size(layer.archive_size)
+            )?,
+            None => writeln!(out, "nothing had changed: no layer was added")?,
+        }
+        writeln!(out, "{}  {}", row.image, row.manifest)
+    })?;
+    if !app.json {
+        for (finding, count) in row.findings.iter().filter(|(finding, _)| !finding.is_benign()) {
+            app.remark(format_args!("note: {} {finding}", count.count));
+        }
+    }
+    Ok(())
+}
+
+/// The time of the commit: as given, else SOURCE_DATE_EPOCH (reproducible-builds.org), else now.
+fn created(given: Option<&str>) -> Result<String> {
+    let usage = |what: &str, error: jiff::Error| Error::Usage(format!("{what} is not a time: {error}"));
+    let stamp = match (given, std::env::var("SOURCE_DATE_EPOCH")) {
+        (Some(text), _) => text.parse::<jiff::Timestamp>().map_err(|error| usage(text, error))?,
+        (None, Ok(seconds)) => {
+            let number = seconds.parse().map_err(|_| {
+                Error::Usage(format!("SOURCE_DATE_EPOCH is `{seconds}`, which is no number of seconds"))
+            })?;
+            jiff::Timestamp::from_second(number).map_err(|error| usage("SOURCE_DATE_EPOCH", error))?
+        }
+        (None, Err(_)) => jiff::Timestamp::now(),
+    };
+    Ok(stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }

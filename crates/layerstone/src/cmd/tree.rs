@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use layerstone_layer::merge::{Merged, MergedNode};
 use layerstone_layer::path::display_name;
 use layerstone_layer::view::{LayerView, Node, NodeKind};
-use layerstone_layer::{LayerPath, Os};
+use layerstone_layer::LayerPath;
 use layerstone_store::{Store, StoredLayer};
 use serde::Serialize;
 
