@@ -65,10 +65,10 @@
 
 mod error;
 pub mod format;
-pub mod read;
+mod read;
 mod sys;
 mod types;
-pub mod write;
+mod write;
 
 pub use error::Error;
 pub use read::{CheckReport, DirEntry, Extent, Image, Inode, Layout, ReadAt};

@@ -67,3 +67,27 @@ impl BasicInfo {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sizes_are_read_and_others_refused() {
+        let info = BasicInfo {
+            creation: FileTime(1),
+            last_access: FileTime(2),
+            last_write: FileTime(3),
+            change: FileTime(-1),
+            attributes: FileAttributes(0x8020),
+        };
+        let bytes = info.to_bytes();
+        assert_eq!(bytes[8..16], [2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes[32..], [0x20, 0x80, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(BasicInfo::parse(&bytes), Ok(info));
+        assert_eq!(BasicInfo::parse(&bytes[..36]), Ok(info));
+        for length in [0, 35, 37, 39] {
+            assert!(BasicInfo::parse(&bytes[..length]).is_err(), "{length} bytes");
+        }
+    }
+}

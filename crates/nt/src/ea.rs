@@ -1,4 +1,4 @@
-//! Extended attributes: the FILE_FULL_EA_INFORMATION list ([MS-FSCC] 2.4.15).
+//! Extended attributes: the FILE_FULL_EA_INFORMATION list ([MS-FSCC], page "FileFullEaInformation").
 //!
 //! ```text
 //! 0  u32  NextEntryOffset  from the start of this entry to the next; 0 in the last

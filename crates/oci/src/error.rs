@@ -149,9 +149,16 @@ pub enum Error {
     },
 
     /// A file is neither an OCI archive nor a docker archive.
-    #[error("{place} is not an image archive: it has neither index.json with images nor manifest.json")]
+    #[error("{place} is not an image archive: it is no tar, or has neither a layout nor manifest.json")]
     NotAnImage {
         /// The file or stream.
+        place: String,
+    },
+
+    /// There are no images at all.
+    #[error("{place} has no images")]
+    NoImages {
+        /// The layout or archive.
         place: String,
     },
 

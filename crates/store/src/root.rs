@@ -29,6 +29,7 @@ pub(crate) const DIRECTORIES: [&str; 4] = ["layers", "scratch", "staging", "lock
 pub struct Store {
     root: PathBuf,
     layout: Layout,
+    runtime_dir: Option<PathBuf>,
 }
 
 /// The store is held for ordinary work: garbage collection waits until this is dropped.
@@ -71,12 +72,16 @@ impl Store {
     /// When the directory cannot be made, or holds an OCI layout of another version.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
+        let is_new = !root.exists();
         let layout = Layout::create(&root)?;
+        if is_new {
+            keep_private(&root)?;
+        }
         for directory in DIRECTORIES {
             let path = root.join(directory);
             fs::create_dir_all(&path).doing("create", &path)?;
         }
-        Ok(Store { root, layout })
+        Ok(Store { root, layout, runtime_dir: None })
     }
 
     /// Opens the store at `root` for reading; nothing is made.
@@ -86,7 +91,20 @@ impl Store {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         let layout = Layout::open(&root)?;
-        Ok(Store { root, layout })
+        Ok(Store { root, layout, runtime_dir: None })
+    }
+
+    /// Keeps what only concerns this boot (see [`attach`](crate::attach)) in this directory. All that use a store at the
+    /// same time have to agree on it.
+    #[must_use]
+    pub fn with_runtime_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.runtime_dir = Some(directory.into());
+        self
+    }
+
+    /// The directory that was set, if any.
+    pub(crate) fn runtime_dir(&self) -> Option<&Path> {
+        self.runtime_dir.as_deref()
     }
 
     /// Opens what is left of the store at `root`, even when its `oci-layout` file is damaged or gone: for
@@ -98,7 +116,7 @@ impl Store {
         let root = root.into();
         let looks_like_one = ["layers", "blobs"].iter().all(|part| root.join(part).is_dir());
         let layout = if looks_like_one { Layout::unchecked(&root) } else { Layout::open(&root)? };
-        Ok(Store { root, layout })
+        Ok(Store { root, layout, runtime_dir: None })
     }
 
     /// Where the store is.
@@ -268,6 +286,17 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Images hold files that only their owner should read, and set-user-id programs.
+fn keep_private(root: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700)).doing("set the mode of", root)?;
+    }
+    let _ = root;
+    Ok(())
 }
 
 /// The entries of a directory; none when it does not exist.

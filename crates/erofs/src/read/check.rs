@@ -1,8 +1,9 @@
 //! Walking a whole image to find damage.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use super::{Image, ReadAt, corrupt};
+use super::{Image, Inode, Layout, ReadAt, corrupt};
+use crate::format::NID_SIZE;
 use crate::{Error, FileType, Nid};
 
 /// What a check without findings has seen.
@@ -20,38 +21,40 @@ pub struct CheckReport {
 }
 
 impl<R: ReadAt> Image<R> {
-    /// Reads everything that can be reached from the root, file content excepted, and gives the first damage.
+    /// Reads everything that can be reached from the root, but for the bytes of files and of attribute values, and gives
+    /// the first damage. The work is bounded by the size of the image.
     pub fn check(&self) -> Result<CheckReport, Error> {
         let mut report = CheckReport::default();
+        let mut budget = self.image_size();
         // An inode takes 32 bytes of the image, so this cannot outgrow the image.
-        let mut seen = HashSet::from([self.root()]);
+        let mut seen = HashMap::from([(self.root(), FileType::Directory)]);
         let mut directories = vec![(self.root(), self.root())];
         let root = self.inode(self.root())?;
         root.expect(FileType::Directory)?;
-        self.check_inode(&root, &mut report)?;
+        self.check_inode(&root, &mut report, &mut budget)?;
         while let Some((nid, parent)) = directories.pop() {
-            for (child, file_type) in self.check_directory(nid, parent)? {
-                let first = seen.insert(child);
-                if file_type == FileType::Directory {
-                    if !first {
-                        return Err(self.bad_directory(
-                            nid,
-                            "nid",
-                            child.0,
-                            "directories with one name each",
-                        ));
+            for (child, named_type) in self.check_directory(nid, parent)? {
+                let known = seen.get(&child).copied();
+                let file_type = match known {
+                    Some(FileType::Directory) => {
+                        let expected = "directories with one name each";
+                        return Err(self.bad_directory(nid, "nid", child.0, expected));
                     }
-                    directories.push((child, nid));
-                }
-                if !first {
-                    continue;
-                }
-                let inode = self.inode(child)?;
-                if inode.file_type() != file_type {
-                    let found = file_type as u64;
+                    Some(file_type) => file_type,
+                    None => {
+                        let inode = self.inode(child)?;
+                        self.check_inode(&inode, &mut report, &mut budget)?;
+                        seen.insert(child, inode.file_type());
+                        inode.file_type()
+                    }
+                };
+                if named_type != file_type {
+                    let found = named_type as u64;
                     return Err(self.bad_directory(nid, "file_type", found, "the type of the inode"));
                 }
-                self.check_inode(&inode, &mut report)?;
+                if file_type == FileType::Directory {
+                    directories.push((child, nid));
+                }
             }
         }
         Ok(report)
@@ -75,9 +78,13 @@ impl<R: ReadAt> Image<R> {
         Ok(children)
     }
 
-    fn check_inode(&self, inode: &super::Inode, report: &mut CheckReport) -> Result<(), Error> {
+    fn check_inode(&self, inode: &Inode, report: &mut CheckReport, budget: &mut u64) -> Result<(), Error> {
+        self.spend(inode, budget)?;
         report.inodes += 1;
-        report.xattr_bytes += self.xattrs(inode)?.iter().map(|xattr| xattr.value.len() as u64).sum::<u64>();
+        self.for_each_xattr(inode, |found| {
+            report.xattr_bytes += found.value_len;
+            Ok(true)
+        })?;
         match inode.file_type() {
             FileType::Directory => report.directories += 1,
             FileType::Symlink => drop(self.read_link(inode)?),
@@ -88,6 +95,24 @@ impl<R: ReadAt> Image<R> {
             })?,
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Counts the metadata that belongs to an inode alone. All of it together fits into the image unless inodes
+    /// overlap, which would let a small image ask for work without end.
+    fn spend(&self, inode: &Inode, budget: &mut u64) -> Result<(), Error> {
+        let content = match (inode.file_type(), inode.layout) {
+            (FileType::Directory, _) => inode.size,
+            (_, Layout::Chunks { bits, entry_size, .. }) => {
+                inode.size.div_ceil(1 << bits) * u64::from(entry_size)
+            }
+            _ => 0,
+        };
+        let own = NID_SIZE + inode.xattr_size + content;
+        *budget = budget.checked_sub(own).ok_or_else(|| {
+            let offset = self.inode_offset(inode.nid).unwrap_or(u64::MAX);
+            corrupt("inode", "size of its metadata", offset, own, "metadata that does not overlap")
+        })?;
         Ok(())
     }
 

@@ -11,17 +11,21 @@ const HEADER: u64 = size_of::<XattrBodyHeader>() as u64;
 const ENTRY: u64 = size_of::<XattrEntry>() as u64;
 
 /// An attribute in the image whose value was not read.
-struct Found {
-    name: Vec<u8>,
+pub(super) struct Found {
+    pub(super) name: Vec<u8>,
     value_offset: u64,
-    value_len: u64,
+    pub(super) value_len: u64,
 }
 
 impl<R: ReadAt> Image<R> {
     /// All extended attributes of an inode, sorted by name.
     pub fn xattrs(&self, inode: &Inode) -> Result<Vec<Xattr>, Error> {
         let mut xattrs = Vec::new();
+        let mut total = 0;
         self.for_each_xattr(inode, |found| {
+            // Each attribute has its own bytes in the image; ids that repeat one would multiply them.
+            total += found.value_len;
+            self.inside("extended attributes of an inode", 0, total)?;
             let value = self.read_vec("extended attribute", found.value_offset, found.value_len)?;
             xattrs.push(Xattr { name: found.name, value });
             Ok(true)
@@ -47,7 +51,7 @@ impl<R: ReadAt> Image<R> {
     }
 
     /// Inline attributes first, then the shared ones, as the kernel looks for them. `each` tells whether to go on.
-    fn for_each_xattr(
+    pub(super) fn for_each_xattr(
         &self,
         inode: &Inode,
         mut each: impl FnMut(Found) -> Result<bool, Error>,
@@ -113,6 +117,10 @@ impl<R: ReadAt> Image<R> {
         if value_offset + value_len > end {
             return Err(bad("e_value_size", value_len, "a value within its area"));
         }
-        Ok(Found { name: [*prefix, name].concat(), value_offset, value_len })
+        let name = [*prefix, name].concat();
+        if split_xattr_name(&name).is_none() {
+            return Err(bad("e_name_len", entry.name_len.into(), "a name that its prefix allows"));
+        }
+        Ok(Found { name, value_offset, value_len })
     }
 }

@@ -10,11 +10,16 @@ use super::xattr::Shared;
 use super::{Content, FileData, Stored, Tree, dir, sparse};
 use crate::format::{
     BLOCK_SIZE, LAYOUT_CHUNK_BASED, LAYOUT_FLAT_INLINE, LAYOUT_FLAT_PLAIN, NID_SIZE, NULL_ADDR,
+    XattrBodyHeader,
 };
 use crate::{Error, Nid};
 
 /// Node number 0 stays unused: as an inode number it means "no file" to many programs.
 const FIRST_INODE: u64 = NID_SIZE;
+
+/// Bytes that follow the last inode. `fsck.erofs` (seen in 1.5) reads an attribute header behind every inode, even one
+/// without attributes, and finds fault with an image that ends there.
+const AFTER_LAST_INODE: u64 = size_of::<XattrBodyHeader>() as u64;
 
 /// Where the content of an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +129,7 @@ impl Layout {
         }
 
         let meta_start = areas.late_end;
-        let shared_start = meta_start + cursor.next_multiple_of(BLOCK_SIZE);
+        let shared_start = meta_start + (cursor + AFTER_LAST_INODE).next_multiple_of(BLOCK_SIZE);
         let apart_start = shared_start + xattrs.size().next_multiple_of(BLOCK_SIZE);
         let image_size = apart_start + areas.apart_blocks * BLOCK_SIZE;
         block_of(image_size, 0)?;

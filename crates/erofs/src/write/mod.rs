@@ -45,6 +45,16 @@ impl FileData {
     pub fn size(&self) -> u64 {
         self.size
     }
+
+    /// What the content costs the image: blocks, or the tail without padding, and the map of a file with holes. For
+    /// callers that limit what an archive may claim.
+    pub fn image_bytes(&self) -> u64 {
+        match &self.stored {
+            Stored::Flat { tail: Some(_), .. } => self.size,
+            Stored::Flat { tail: None, .. } => self.size.next_multiple_of(BLOCK_SIZE),
+            Stored::Chunked(chunks) => chunks.image_bytes(self.size),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -41,6 +41,14 @@ impl Chunks {
     pub(crate) fn entries(&self, size: u64) -> u64 {
         entries(size, self.bits)
     }
+
+    pub(crate) fn image_bytes(&self, size: u64) -> u64 {
+        let end = size.next_multiple_of(BLOCK_SIZE);
+        let shift = self.bits + BLOCK_BITS;
+        let run =
+            |run: &ChunkRun| ((run.first_chunk + run.chunks) << shift).min(end) - (run.first_chunk << shift);
+        self.runs.iter().map(run).sum::<u64>() + 4 * self.entries(size)
+    }
 }
 
 pub(crate) fn entries(size: u64, bits: u8) -> u64 {
@@ -153,6 +161,8 @@ mod tests {
     fn a_little_data_in_a_terabyte_is_stored_cheaply() {
         let plan = plan(1 << 40, &segments(&[(5 << 30, 10)]), 7).unwrap();
         assert!(plan.chunks.entries(1 << 40) * 4 + plan.padding < 8 << 20);
+        let chunk = (10 + plan.pieces[0].0 + plan.padding).next_multiple_of(BLOCK_SIZE);
+        assert_eq!(plan.chunks.image_bytes(1 << 40), plan.chunks.entries(1 << 40) * 4 + chunk);
     }
 
     #[test]

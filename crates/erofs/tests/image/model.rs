@@ -1,6 +1,7 @@
 //! A tree as the tests think of it, its image, and the comparison of the two through the crate's own reader.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Cursor;
 
 use layerstone_erofs::{
@@ -8,7 +9,7 @@ use layerstone_erofs::{
     Segment, Tree, Xattr,
 };
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) enum Kind {
     Dir(BTreeMap<Vec<u8>, usize>),
     File(Vec<u8>),
@@ -20,7 +21,7 @@ pub(crate) enum Kind {
     Socket,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Item {
     pub(crate) perm: u16,
     pub(crate) uid: u32,
@@ -33,6 +34,37 @@ pub(crate) struct Item {
 /// Items by index; item 0 is the root.
 #[derive(Debug, Clone)]
 pub(crate) struct Model(pub(crate) Vec<Item>);
+
+/// Short: a failing test prints a whole tree.
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dir(entries) => {
+                let names = entries.iter().map(|(name, index)| (name.escape_ascii().to_string(), index));
+                f.write_str("Dir ")?;
+                f.debug_map().entries(names).finish()
+            }
+            Self::File(bytes) => write!(f, "File of {}", bytes.len()),
+            Self::Sparse { size, pieces } => {
+                let pieces: Vec<_> = pieces.iter().map(|(at, bytes)| (at, bytes.len())).collect();
+                write!(f, "Sparse of {size} with {pieces:?}")
+            }
+            Self::Symlink(target) => write!(f, "Symlink of {}", target.len()),
+            Self::Char(major, minor) => write!(f, "Char {major}:{minor}"),
+            Self::Block(major, minor) => write!(f, "Block {major}:{minor}"),
+            Self::Fifo => f.write_str("Fifo"),
+            Self::Socket => f.write_str("Socket"),
+        }
+    }
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self { perm, uid, gid, mtime, kind, .. }, xattrs) = (self, &self.xattrs);
+        write!(f, "{kind:?} {perm:o} {uid}:{gid} {mtime:?} ")?;
+        f.debug_map().entries(xattrs.iter().map(|(n, v)| (n.escape_ascii().to_string(), v.len()))).finish()
+    }
+}
 
 impl Item {
     pub(crate) fn new(kind: Kind) -> Self {

@@ -7,8 +7,11 @@ use proptest::prelude::*;
 
 use crate::model::{Item, Kind, Model};
 
-/// How often the property tests run: each case is a whole image.
-pub(crate) const CASES: u32 = 48;
+/// Each case is a whole image, so there are few of them unless `PROPTEST_CASES` says otherwise.
+pub(crate) fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+}
 
 #[derive(Debug, Clone)]
 struct Seed {

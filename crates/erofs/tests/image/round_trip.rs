@@ -7,7 +7,7 @@ use crate::model::{Item, Kind, Model};
 use crate::random::{self, pattern};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(random::CASES))]
+    #![proptest_config(random::config())]
 
     #[test]
     fn any_tree_comes_back(model in random::models()) {

@@ -156,6 +156,29 @@ fn an_aborted_file_leaves_only_unused_blocks() {
 }
 
 #[test]
+fn nodes_may_share_their_content() {
+    let mut writer = writer();
+    let bytes: Vec<u8> = (0..9000u32).map(|i| i as u8).collect();
+    writer.begin_file(9000).unwrap();
+    writer.write(&bytes).unwrap();
+    let data = writer.end_file().unwrap();
+    assert_eq!(data.image_bytes(), 9000);
+    let plain = node(Content::File(data));
+    // The tail of this one does not fit beside its attributes.
+    let crowded = Xattr { name: b"user.x".to_vec(), value: vec![1; 4000] };
+    let split = Node { xattrs: vec![crowded], ..plain.clone() };
+    let nodes = vec![dir(&[("a", 1), ("b", 2), ("c", 3)]), plain.clone(), split, plain];
+    let finished = writer.finish(Tree { nodes }, FinishOptions::default()).unwrap();
+    let image = Image::open(&finished.output).unwrap();
+    image.check().unwrap();
+    for &nid in &finished.nids[1..] {
+        let mut found = vec![0; 9001];
+        assert_eq!(image.read_at(&image.inode(nid).unwrap(), &mut found, 0).unwrap(), 9000);
+        assert!(found[..9000] == bytes);
+    }
+}
+
+#[test]
 fn content_of_another_image_is_refused() {
     let mut other = writer();
     other.begin_file(3).unwrap();

@@ -98,10 +98,10 @@ impl<W: Write> TarWriter<W> {
             EntryKind::Whiteout => header.whiteout(&entry.path, None),
             EntryKind::Opaque => header.whiteout(&entry.path, Some(b".wh..wh..opq")),
         }
-        if let Some(windows) = &entry.meta.windows
-            && !matches!(entry.kind, EntryKind::Whiteout | EntryKind::Opaque | EntryKind::Stream { .. })
-        {
-            header.windows(windows, &entry.kind, &entry.path)?;
+        match (&entry.meta.windows, &entry.kind) {
+            (None, _) | (_, EntryKind::Whiteout | EntryKind::Opaque) => {}
+            (Some(windows), EntryKind::Stream { .. }) => header.add_records(windows.to_time_records()),
+            (Some(windows), kind) => header.windows(windows, kind, &entry.path)?,
         }
         let size = header.size;
         let bytes = header.encode();
@@ -177,7 +177,7 @@ impl Header {
     fn new(path: &LayerPath, meta: &Metadata) -> Self {
         let mut records = BTreeMap::new();
         for xattr in &meta.xattrs {
-            records.insert([&b"SCHILY.xattr."[..], &xattr.name].concat(), xattr.value.clone());
+            records.insert(xattr_key(&xattr.name), xattr.value.clone());
         }
         Header {
             name: path.as_bytes().to_vec(),
@@ -233,13 +233,15 @@ impl Header {
         if let Some(target) = windows.tar_link_name() {
             self.link = target;
         }
-        for (key, value) in records {
-            self.records.insert(key.into_bytes(), value.into_bytes());
-        }
+        self.add_records(records);
         if self.name.ends_with(b"/") {
             self.name.pop();
         }
         Ok(())
+    }
+
+    fn add_records(&mut self, records: Vec<(String, String)>) {
+        self.records.extend(records.into_iter().map(|(key, value)| (key.into_bytes(), value.into_bytes())));
     }
 
     /// All blocks of the header: a PAX header first when something does not fit.
@@ -297,6 +299,19 @@ impl Header {
         out.extend_from_slice(&block);
         out
     }
+}
+
+/// The key of an extended attribute. A `=` in its name would end the key, so it is encoded, as GNU tar does it.
+fn xattr_key(name: &[u8]) -> Vec<u8> {
+    let mut key = b"SCHILY.xattr.".to_vec();
+    for &byte in name {
+        match byte {
+            b'=' => key.extend_from_slice(b"%3D"),
+            b'%' => key.extend_from_slice(b"%25"),
+            _ => key.push(byte),
+        }
+    }
+    key
 }
 
 fn pax_header(size: u64) -> [u8; BLOCK] {

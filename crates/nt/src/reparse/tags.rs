@@ -81,7 +81,7 @@ impl ReparseTag {
     }
 
     /// Whether this is one of the two tags that this crate takes apart and that a layer tar can hold.
-    pub(super) fn is_name_surrogate_link(self) -> bool {
+    pub(super) fn is_link(self) -> bool {
         self == Self::SYMLINK || self == Self::MOUNT_POINT
     }
 

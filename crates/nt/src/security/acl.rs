@@ -163,22 +163,22 @@ impl Ace {
         }
     }
 
-    /// Reads `bytes`, the whole of one entry, which stands at `base` in the list.
-    fn parse(bytes: &[u8], base: usize) -> Result<Self> {
+    /// Reads `bytes`, the whole of one entry.
+    fn parse(bytes: &[u8]) -> Result<Self> {
         let fields = Fields::new("ACE", bytes);
         let (ace_type, flags) = (fields.u8(0)?, fields.u8(1)?);
         let raw = || AceBody::Raw { ace_type, bytes: bytes[ACE_HEADER..].to_vec() };
         // A SID that ends before the entry does would lose bytes in a typed form.
         let sid_at = |start: usize| -> Result<Option<Sid>> {
-            let sid = Sid::parse(fields.slice(start, bytes.len().saturating_sub(start))?)
-                .map_err(|e| shift(e, base + start))?;
-            Ok((start + sid.size() == bytes.len()).then_some(sid))
+            let rest = fields.slice(start, bytes.len().saturating_sub(start))?;
+            let sid = Sid::parse(rest).map_err(|error| shift(error, start))?;
+            Ok((sid.size() == rest.len()).then_some(sid))
         };
         let body = if let Some(kind) = AceKind::from_type(ace_type) {
-            let mask = fields.u32(4).map_err(|e| shift(e, base))?;
+            let mask = fields.u32(4)?;
             sid_at(8)?.map_or_else(raw, |sid| AceBody::Basic { kind, mask, sid })
         } else if let Some(kind) = ObjectAceKind::from_type(ace_type) {
-            Self::parse_object(&fields, kind, sid_at).map_err(|e| shift(e, base))?.unwrap_or_else(raw)
+            Self::parse_object(&fields, kind, sid_at)?.unwrap_or_else(raw)
         } else {
             raw()
         };
@@ -290,7 +290,8 @@ impl Acl {
             if length < ACE_HEADER {
                 return Err(fields.malformed(position + 2, "an ACE of at least 4 bytes", length));
             }
-            aces.push(Ace::parse(fields.slice(position, length)?, position)?);
+            let ace = Ace::parse(fields.slice(position, length)?);
+            aces.push(ace.map_err(|error| shift(error, position))?);
             position += length;
         }
         Ok(Self { revision, aces })

@@ -82,6 +82,7 @@ fn translate(body: &AceBody) -> AceBody {
             inherited_object_type: *inherited_object_type,
             sid: substitute(sid),
         },
+        // Entries kept as bytes are inherited as they are: Windows would map the generic rights of a conditional one.
         other => other.clone(),
     }
 }

@@ -149,7 +149,7 @@ impl SecurityDescriptor {
         })
     }
 
-    /// Checks that `bytes` are a descriptor that Windows takes (RtlValidRelativeSecurityDescriptor's rules).
+    /// Checks that `bytes` are a descriptor whose header, SIDs and lists are whole and inside the buffer.
     pub fn validate(bytes: &[u8]) -> Result<()> {
         Self::parse(bytes).map(drop)
     }

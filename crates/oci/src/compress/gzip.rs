@@ -32,8 +32,9 @@ const QUEUE: usize = 2;
 /// RFC 1952, 2.3: magic, deflate, no flags, no time, no extra flags, unknown operating system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// A gzip encoder that compresses on several threads. See the [module](self) for how, and
-/// [`Encoder`](super::Encoder) for the one that also knows the other compressions.
+/// A gzip encoder that compresses on several threads, as pigz does: the input is cut into blocks of 128 KiB, each deflated
+/// with the 32 KiB before it as dictionary, and joined in one gzip member. The bytes depend on the input and the level
+/// only. [`Encoder`](super::Encoder) also knows the other compressions.
 #[derive(Debug)]
 pub struct ParallelGzip<W: Write> {
     output: W,
@@ -68,15 +69,15 @@ struct Deflated {
 impl<W: Write> ParallelGzip<W> {
     /// Writes the gzip header to `output` and starts `threads` workers. `level` is 0 to 9.
     pub fn new(mut output: W, level: u32, threads: NonZeroUsize) -> io::Result<Self> {
+        let level = level.min(9);
         output.write_all(&HEADER)?;
         let start = |n: usize| {
             let (jobs, work) = sync_channel::<Job>(QUEUE);
             let (done, results) = sync_channel(QUEUE);
             let deflate = move || {
-                let mut deflater = Compress::new(Compression::new(level.min(9)), false);
                 // Ends when the encoder is finished or dropped: then one of the channels is closed.
                 while let Ok(job) = work.recv() {
-                    if done.send(deflate_block(&mut deflater, &job)).is_err() {
+                    if done.send(deflate_block(level, &job)).is_err() {
                         break;
                     }
                 }
@@ -148,12 +149,14 @@ impl<W: Write> Write for ParallelGzip<W> {
     }
 }
 
-fn deflate_block(deflater: &mut Compress, job: &Job) -> io::Result<Deflated> {
+fn deflate_block(level: u32, job: &Job) -> io::Result<Deflated> {
     let input = &job.block[..];
     let mut crc = Crc::new();
     crc.update(input);
 
-    deflater.reset();
+    // A new one for each block: zlib-rs's `reset` leaves something of the last block behind that shows in the output,
+    // which would then depend on which worker had which blocks before.
+    let mut deflater = Compress::new(Compression::new(level), false);
     if let Some(previous) = &job.previous {
         let window = &previous[previous.len().saturating_sub(WINDOW)..];
         deflater.set_dictionary(window)?;

@@ -77,6 +77,11 @@ impl Layout {
         Self::open(layout.root)
     }
 
+    /// Whether [`set_image`](Self::set_image) takes this name.
+    pub fn check_name(name: &str) -> Result<()> {
+        check_name(name)
+    }
+
     /// The layout at `root`, whatever is there: for tools that look for damage and mend it.
     pub fn unchecked(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }

@@ -93,7 +93,7 @@ pub struct Candidate {
 pub struct ResolvedImage {
     /// The image's names.
     pub names: Vec<String>,
-    /// Its platform, as the index states it, or else the configuration.
+    /// Its platform: what the index states, and what it leaves out from the configuration.
     pub platform: Platform,
     /// Its manifest; for docker archives an OCI manifest made for it, the same each time.
     pub manifest: Manifest,
@@ -258,7 +258,7 @@ impl ImageSource {
         let available = || self.images.iter().map(SourceImage::label).collect();
         let Some(name) = name else {
             return match self.images.len() {
-                0 => Err(Error::NotAnImage { place: self.place() }),
+                0 => Err(Error::NoImages { place: self.place() }),
                 1 => Ok(0),
                 _ => Err(Error::SeveralImages { place: self.place(), available: available() }),
             };

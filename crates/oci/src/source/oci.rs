@@ -10,7 +10,7 @@ use crate::source::tarfile::TarFile;
 use crate::source::{Candidate, Content, ResolvedImage, SourceImage, SourceLayer, sniff};
 use crate::{
     CONTAINERD_NAME_ANNOTATION, Compression, Descriptor, DiffId, Digest, Error, ImageConfig, Index, Layout,
-    Manifest, MediaKind, Result, VerifyError,
+    Manifest, MediaKind, Platform, Result, VerifyError,
 };
 
 /// Where blobs are.
@@ -120,16 +120,18 @@ impl Walk<'_> {
                 index.manifests.iter().try_for_each(|below| self.collect(below, depth + 1, candidates))
             }
             MediaKind::Index | MediaKind::Manifest => {
-                let platform = match &entry.platform {
-                    Some(platform) if !platform.os.is_empty() => Some(platform.clone()),
-                    _ if !present => None,
-                    // What cannot be read is listed without a platform; resolving it says why.
+                let stated = entry.platform.as_ref().filter(|platform| !platform.os.is_empty());
+                let platform = match stated {
+                    Some(stated) if !present || says_all(stated) => Some(stated.clone()),
+                    None if !present => None,
+                    // What cannot be read is listed as the index has it; resolving it says what is wrong.
                     _ => match read_manifest(self.blobs, entry) {
                         Ok(manifest) if !manifest.is_image() => return Ok(()),
-                        Ok(manifest) => {
-                            read_config(self.blobs, &manifest).ok().map(|config| config.platform())
-                        }
-                        Err(_) => None,
+                        Ok(manifest) => match read_config(self.blobs, &manifest) {
+                            Ok(config) => Some(completed(stated, &config)),
+                            Err(_) => stated.cloned(),
+                        },
+                        Err(_) => stated.cloned(),
                     },
                 };
                 candidates.push(Candidate { descriptor: entry.clone(), platform, present });
@@ -138,6 +140,24 @@ impl Walk<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether an index entry says all that choosing needs: for Windows that is the version as well.
+fn says_all(platform: &Platform) -> bool {
+    platform.os != "windows" || platform.os_version.is_some()
+}
+
+/// What the index states, and what it leaves out from the configuration.
+fn completed(stated: Option<&Platform>, config: &ImageConfig) -> Platform {
+    let own = config.platform();
+    let Some(stated) = stated else { return own };
+    let mut platform = stated.clone();
+    platform.variant = platform.variant.or(own.variant);
+    platform.os_version = platform.os_version.or(own.os_version);
+    if platform.os_features.is_empty() {
+        platform.os_features = own.os_features;
+    }
+    platform
 }
 
 fn read_manifest(blobs: &dyn Blobs, descriptor: &Descriptor) -> Result<Manifest> {
@@ -165,7 +185,7 @@ pub(super) fn resolve(blobs: &dyn Blobs, names: &[String], candidate: &Candidate
     let pairs = manifest.layers().iter().zip(config.diff_ids());
     let layers =
         pairs.map(|(descriptor, diff_id)| layer(blobs, descriptor, diff_id)).collect::<Result<_>>()?;
-    let platform = candidate.platform.clone().unwrap_or_else(|| config.platform());
+    let platform = completed(candidate.platform.as_ref(), &config);
     let names = names.to_vec();
     Ok(ResolvedImage {
         names,

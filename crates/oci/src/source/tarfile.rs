@@ -133,6 +133,9 @@ impl Pass<'_> {
             let Some(block) = self.header_block()? else { return Ok(None) };
             let header = Header::from_byte_slice(&block);
             if !checksum_is_right(header) {
+                if at == 0 {
+                    return Err(Error::NotAnImage { place: self.place.to_owned() });
+                }
                 return Err(self.broken(at, "this is no tar header: its checksum is wrong"));
             }
             let kind = header.entry_type();
@@ -178,6 +181,9 @@ impl Pass<'_> {
         let at = self.offset;
         if at == self.length {
             return Ok(None);
+        }
+        if self.length < BLOCK {
+            return Err(Error::NotAnImage { place: self.place.to_owned() });
         }
         if self.length - at < BLOCK {
             return Err(self.broken(at, "it ends in the middle of a header"));

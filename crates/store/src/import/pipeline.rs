@@ -5,13 +5,13 @@
 //!                                                  └─► the caller: tar ─► image
 //! ```
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 
-use layerstone_oci::{Compression, Descriptor, DiffId, Digest, Sha256Hasher, VerifyingReader, compress};
+use layerstone_oci::{Compression, DiffId, Digest, Sha256Hasher, compress};
 
 /// Compressed bytes in one message.
 const BLOB_CHUNK: usize = 256 << 10;
@@ -96,24 +96,21 @@ impl Pipeline<'_> {
     }
 }
 
-/// Starts the threads for the blob `descriptor` that `blob` reads. `keep` gets the blob's bytes as they pass.
+/// Starts the threads for `blob`, compressed like this. `keep` gets the blob's bytes as they pass.
 ///
-/// A wrong digest or size of the blob is an error of the reader at its end.
+/// What `blob` finds wrong at its end is an error of the reader at its end.
 pub(super) fn start<'scope, 'env>(
     scope: &'scope thread::Scope<'scope, 'env>,
     blob: Box<dyn Read + Send + 'env>,
-    descriptor: &Descriptor,
     compression: Compression,
     keep: Keep<'env>,
 ) -> io::Result<(Inflated, Pipeline<'scope>)> {
     let (blob_out, blob_in) = sync_channel::<Message>(DEPTH);
     let (chunks_out, chunks_in) = sync_channel::<Message>(DEPTH);
     let (hash_out, hash_in) = sync_channel::<Arc<Vec<u8>>>(DEPTH);
-    let verified = VerifyingReader::new(blob, descriptor.digest.clone(), Some(descriptor.size))
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let blob_read = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&blob_read);
-    spawn(scope, "layer-read", move || read_blob(verified, keep, &count, &blob_out))?;
+    spawn(scope, "layer-read", move || read_blob(blob, keep, &count, &blob_out))?;
     spawn(scope, "layer-inflate", move || {
         let mut input = Inflated::new(blob_in, Arc::default());
         if let Err(error) = inflate(&mut input, compression, &chunks_out, &hash_out) {
@@ -196,12 +193,4 @@ fn next_chunk(reader: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
     let mut chunk = Vec::with_capacity(size);
     reader.by_ref().take(size as u64).read_to_end(&mut chunk)?;
     Ok(chunk)
-}
-
-/// The first bytes of a reader, and a reader of all of them.
-pub(super) fn peek<R: Read>(reader: R) -> io::Result<(Vec<u8>, BufReader<R>)> {
-    let mut reader = BufReader::with_capacity(BLOB_CHUNK, reader);
-    let start = reader.fill_buf()?;
-    let start = start[..start.len().min(16)].to_vec();
-    Ok((start, reader))
 }

@@ -1,0 +1,306 @@
+//! Comparison with the recorded answers of Microsoft's go-winio (`golden/backuptar.json`).
+//!
+//! A vector concerns this crate in its metadata: times, attributes, descriptor, EAs, reparse point. What a vector says of data,
+//! streams, names and order belongs to the crates that read tars and backup streams.
+
+mod support;
+
+use layerstone_nt::reparse::TargetKind;
+use layerstone_nt::tar::{TarFacts, WindowsMetadata, WindowsRecords};
+use layerstone_nt::{BasicInfo, Ea, FileAttributes, FileTime, ReparsePoint, UnixTime, WideString, ea, sddl};
+use serde_json::Value;
+use support::{Streams, TarEntry, bytes, int, text, vectors};
+
+/// Where our answer differs on purpose: case, part, why.
+const DEVIATIONS: &[(&str, &str, &str)] = &[
+    ("times: zero FILETIME", "records", "FILETIME 0 is left out; theirs wraps to the year 2185"),
+    ("back: times: zero FILETIME", "times", "the wrapped zero reads as 0, which it was; theirs reads 2185"),
+    ("*", "absent time", "an absent atime or ctime stays not set; theirs becomes the year 1754"),
+];
+
+/// FILETIME of Go's zero time after its trip through 64-bit nanoseconds.
+const GO_ZERO_TIME: i64 = 48_491_090_211_286_549;
+
+/// Vectors with nothing for this crate: case or start of it, why.
+const NOT_APPLICABLE: &[(&str, &str)] = &[
+    ("sparse, not seekable: out of order (error)", "order of sparse blocks"),
+    ("sparse, not seekable: no end marker (error)", "end of sparse blocks"),
+    ("sparse, not seekable: end marker beyond size (error)", "end of sparse blocks"),
+    ("sparse: no ranges", "sparse blocks of seekable streams"),
+    ("unknown stream id (error)", "stream ids"),
+    ("truncated data (error)", "length of the data stream"),
+];
+
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Agreed,
+    Deviated(Vec<&'static str>),
+    NotApplicable(&'static str),
+}
+
+fn deviation(case: &str, part: &str) -> &'static str {
+    DEVIATIONS
+        .iter()
+        .find(|(name, known, _)| *known == part && (*name == case || *name == "*"))
+        .map(|(.., reason)| *reason)
+        .unwrap_or_else(|| panic!("{case}: {part} differs, and no deviation is on record"))
+}
+
+fn outcome(deviations: Vec<&'static str>) -> Outcome {
+    if deviations.is_empty() { Outcome::Agreed } else { Outcome::Deviated(deviations) }
+}
+
+/// File information and backup stream, as the vectors hold them, to metadata.
+fn metadata(file: &Value) -> (WindowsMetadata, Streams) {
+    let streams = Streams::split(&bytes(&file["stream"]));
+    let metadata = WindowsMetadata {
+        basic: BasicInfo {
+            creation: FileTime(int(&file["creation"])),
+            last_access: FileTime(int(&file["access"])),
+            last_write: FileTime(int(&file["write"])),
+            change: FileTime(int(&file["change"])),
+            attributes: FileAttributes(u32::try_from(int(&file["attr"])).unwrap()),
+        },
+        security_descriptor: streams.security.clone(),
+        eas: streams.ea.as_deref().map(|list| ea::parse_list(list).unwrap()).unwrap_or_default(),
+        reparse: streams.reparse.as_deref().map(|point| ReparsePoint::parse(point).unwrap()),
+    };
+    (metadata, streams)
+}
+
+fn to_tar(vector: &Value) -> Outcome {
+    let case = text(&vector["case"]);
+    let headers = vector["headers"].as_array().unwrap();
+    let files = vector["files"].as_array().unwrap();
+    let mut deviations = Vec::new();
+    if headers.is_empty() {
+        // An error of theirs in what this crate owns would be one of ours too.
+        let (metadata, _) = metadata(&files[0]);
+        assert!(metadata.to_records().is_err(), "{case}: they fail with {}", vector["error"]);
+        return Outcome::Agreed;
+    }
+    let mut used = 0;
+    for file in files.iter().filter(|file| file["deleted"].as_bool() != Some(true)) {
+        let (metadata, streams) = metadata(file);
+        let name = text(&file["name"]).replace('\\', "/");
+        let header = headers.iter().find(|header| text(&header["name"]) == name).unwrap();
+        compare_header(&case, header, &metadata, &streams, &mut deviations);
+        used += 1;
+        // The entries of alternate streams that follow have times and mode of the file, and nothing else.
+        let prefix = format!("{name}:");
+        for stream in headers.iter().filter(|header| text(&header["name"]).starts_with(&prefix)) {
+            assert_eq!(pax(stream), metadata.to_time_records(), "{case}: records of {}", stream["name"]);
+            assert_eq!(int(&stream["mode"]), i64::from(metadata.tar_mode(streams.has_data)), "{case}: mode");
+            used += 1;
+        }
+    }
+    let whiteouts = headers.iter().filter(|header| text(&header["name"]).contains(".wh.")).count();
+    assert_eq!(used + whiteouts, headers.len(), "{case}: every header is looked at");
+    outcome(deviations)
+}
+
+/// The records of a header without those of names.
+fn pax(header: &Value) -> Vec<(String, String)> {
+    let mut records: Vec<_> = header["pax"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(key, _)| !matches!(key.as_str(), "path" | "linkpath"))
+        .map(|(key, value)| (key.clone(), text(value)))
+        .collect();
+    records.sort();
+    records
+}
+
+fn compare_header(
+    case: &str,
+    header: &Value,
+    metadata: &WindowsMetadata,
+    streams: &Streams,
+    deviations: &mut Vec<&'static str>,
+) {
+    let mut records = metadata.to_records().unwrap_or_else(|error| panic!("{case}: {error}"));
+    let is_hard_link = text(&header["typeflag"]) == "1";
+    if is_hard_link {
+        // A link repeats the basic information only.
+        records
+            .retain(|(key, _)| !key.starts_with("MSWINDOWS.rawsd") && !key.starts_with("MSWINDOWS.xattr."));
+    } else {
+        let kind = metadata.entry_kind().typeflag().unwrap();
+        assert_eq!(text(&header["typeflag"]), char::from(kind).to_string(), "{case}: typeflag");
+        assert_eq!(int(&header["mode"]), i64::from(metadata.tar_mode(streams.has_data)), "{case}: mode");
+        let target = metadata.tar_link_name().unwrap_or_default();
+        assert_eq!(header["linkname"].as_str().unwrap_or_default().as_bytes(), target, "{case}: link name");
+    }
+    if pax(header) != records {
+        deviations.push(deviation(case, "records"));
+        let known = ["LIBARCHIVE.creationtime", "atime", "ctime", "mtime"];
+        let rest = |mut records: Vec<(String, String)>| {
+            records.retain(|(key, _)| !known.contains(&key.as_str()));
+            records
+        };
+        assert_eq!(rest(pax(header)), rest(records), "{case}: records other than times");
+    }
+}
+
+/// Reads the entry that a recorded file came from, and compares what the crate makes of it.
+fn compare_file(case: &str, file: &Value, entry: &TarEntry, deviations: &mut Vec<&'static str>) {
+    let facts = TarFacts {
+        kind: entry.kind(),
+        linkname: &entry.linkname,
+        mtime: UnixTime::from_seconds(entry.mtime),
+        atime: None,
+        ctime: None,
+    };
+    let records = entry.records.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+    let read = WindowsRecords::parse(records, &facts).unwrap_or_else(|error| panic!("{case}: {error}"));
+    let (theirs, streams) = metadata(file);
+    let ours = &read.metadata;
+    let mut differ = |part| {
+        let reason = deviation(case, part);
+        if !deviations.contains(&reason) {
+            deviations.push(reason);
+        }
+    };
+    let times = |basic: &BasicInfo| [basic.creation, basic.last_access, basic.last_write, basic.change];
+    for (ours, theirs) in times(&ours.basic).into_iter().zip(times(&theirs.basic)) {
+        match (ours, theirs) {
+            (ours, theirs) if ours == theirs => {}
+            (FileTime::NOT_SET, FileTime(GO_ZERO_TIME)) => differ("absent time"),
+            (FileTime::NOT_SET, _) => differ("times"),
+            _ => panic!("{case}: {ours:?} is not {theirs:?}"),
+        }
+    }
+    assert_eq!(ours.basic.attributes, theirs.basic.attributes, "{case}: attributes");
+    assert_eq!(ours.security_descriptor, theirs.security_descriptor, "{case}: descriptor");
+    // Theirs come in the random order of a Go map.
+    let sorted = |eas: &[Ea]| {
+        let mut eas = eas.to_vec();
+        eas.sort_by(|a, b| a.name.cmp(&b.name));
+        eas
+    };
+    assert_eq!(sorted(&ours.eas), sorted(&theirs.eas), "{case}: EAs");
+    if ours.eas == theirs.eas && !ours.eas.is_empty() {
+        assert_eq!(Some(ea::encode_list(&ours.eas).unwrap()), streams.ea, "{case}: EA bytes");
+    }
+    let reparse = ours.reparse.as_ref().map(|point| point.encode().unwrap());
+    assert_eq!(reparse, streams.reparse, "{case}: reparse bytes");
+}
+
+fn from_tar(vector: &Value) -> Outcome {
+    let case = text(&vector["case"]);
+    let entries = TarEntry::read_all(&bytes(&vector["tar"]));
+    let files = vector["files"].as_array().unwrap();
+    let mut deviations = Vec::new();
+    if files.is_empty() {
+        let entry = &entries[0];
+        let records = entry.records.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+        let facts = TarFacts { kind: entry.kind(), linkname: &entry.linkname, ..TarFacts::default() };
+        let error = WindowsRecords::parse(records, &facts).expect_err(&case);
+        assert!(!text(&vector["error"]).is_empty(), "{case}: they take it, we say {error}");
+        return Outcome::Agreed;
+    }
+    for file in files {
+        let name = text(&file["name"]);
+        let entry = entries
+            .iter()
+            .find(|entry| String::from_utf8_lossy(&entry.name) == name)
+            .unwrap_or_else(|| panic!("{case}: no entry {name}"));
+        compare_file(&case, file, entry, &mut deviations);
+    }
+    outcome(deviations)
+}
+
+fn oci_import(vector: &Value) -> Outcome {
+    let case = text(&vector["case"]);
+    let entries = TarEntry::read_all(&bytes(&vector["tar"]));
+    let added: Vec<&Value> =
+        vector["files"].as_array().unwrap().iter().filter(|file| text(&file["call"]) == "Add").collect();
+    if added.is_empty() {
+        return Outcome::NotApplicable("whiteouts only");
+    }
+    let mut deviations = Vec::new();
+    for file in added {
+        let name = text(&file["name"]);
+        let entry = entries
+            .iter()
+            .find(|entry| String::from_utf8_lossy(&entry.name).replace('/', "\\") == name)
+            .unwrap_or_else(|| panic!("{case}: no entry {name}"));
+        compare_file(&case, file, entry, &mut deviations);
+    }
+    outcome(deviations)
+}
+
+fn encode_reparse(vector: &Value) -> Outcome {
+    let target = text(&vector["target"]);
+    let kind = match vector["mount"].as_bool().unwrap() {
+        true => TargetKind::MountPoint,
+        false => TargetKind::Symlink,
+    };
+    let point = ReparsePoint::from_target(&WideString::from(&*target), kind);
+    let encoded = bytes(&vector["data"]);
+    assert_eq!(point.encode().unwrap(), encoded, "{target}");
+    assert_eq!(ReparsePoint::parse(&encoded).unwrap(), point, "{target}");
+    assert_eq!(point.target().unwrap().to_string(), text(&vector["decoded_target"]));
+    Outcome::Agreed
+}
+
+fn encode_ea(vector: &Value) -> Outcome {
+    let list: Vec<Ea> = vector["eas"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|ea| Ea {
+            flags: u8::try_from(int(&ea["flags"])).unwrap(),
+            name: text(&ea["name"]).into_bytes(),
+            value: bytes(&ea["value"]),
+        })
+        .collect();
+    assert_eq!(ea::encode_list(&list).unwrap(), bytes(&vector["data"]));
+    assert_eq!(ea::parse_list(&bytes(&vector["data"])).unwrap(), list);
+    Outcome::Agreed
+}
+
+fn sddl_to_sd(vector: &Value) -> Outcome {
+    let text = text(&vector["sddl"]);
+    let sd = sddl::parse(&text).unwrap();
+    assert_eq!(sd.to_bytes().unwrap(), bytes(&vector["data"]), "{text}");
+    assert_eq!(sddl::format(&sd).unwrap(), text);
+    Outcome::Agreed
+}
+
+#[test]
+fn every_recorded_answer_is_met_or_the_difference_is_on_record() {
+    let (mut agreed, mut deviated, mut skipped) = (0, 0, 0);
+    for vector in vectors() {
+        let case = text(&vector["case"]);
+        let skip = NOT_APPLICABLE.iter().find(|(name, _)| *name == case);
+        let outcome = match (skip, vector["op"].as_str().unwrap()) {
+            (Some((_, reason)), _) => Outcome::NotApplicable(reason),
+            (_, "to_tar" | "oci_export") => to_tar(&vector),
+            (_, "from_tar") => from_tar(&vector),
+            (_, "oci_import") => oci_import(&vector),
+            (_, "encode_reparse") => encode_reparse(&vector),
+            (_, "encode_ea") => encode_ea(&vector),
+            (_, "sddl_to_sd") => sddl_to_sd(&vector),
+            (_, other) => panic!("unknown operation {other}"),
+        };
+        match outcome {
+            Outcome::Agreed => agreed += 1,
+            Outcome::Deviated(reasons) => {
+                deviated += 1;
+                println!("deviates: {case}: {}", reasons.join("; "));
+            }
+            Outcome::NotApplicable(reason) => {
+                skipped += 1;
+                println!("not applicable: {case}: {reason}");
+            }
+        }
+    }
+    println!("golden vectors: {agreed} agreed, {deviated} deviated on purpose, {skipped} not applicable");
+    assert_eq!(
+        (agreed, deviated, skipped),
+        (71, 13, 8),
+        "a vector changed sides: find out why, then count again"
+    );
+}

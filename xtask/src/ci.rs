@@ -1,0 +1,94 @@
+//! `cargo xtask ci`: what a change has to pass.
+
+use std::time::Instant;
+
+use crate::command::{self, Failure, cargo, present, require_all};
+use crate::{docs, fuzz, test};
+
+/// The target of the Windows build.
+const WINDOWS: &str = "x86_64-pc-windows-gnu";
+/// The linker and C compiler that it needs.
+const WINDOWS_CC: &str = "x86_64-w64-mingw32-gcc";
+/// What has to build for Windows.
+const WINDOWS_PACKAGES: [&str; 6] = [
+    "layerstone",
+    "layerstone-erofs",
+    "layerstone-layer",
+    "layerstone-nt",
+    "layerstone-oci",
+    "layerstone-store",
+];
+/// How long each fuzz target runs.
+const FUZZ_SECONDS: &str = "20";
+
+/// A name, and what is to be done.
+type Step<'a> = (&'static str, &'a dyn Fn() -> Result<(), Failure>);
+
+/// Runs every step, also after one has failed.
+fn run_steps(steps: &[Step<'_>]) -> Result<(), Failure> {
+    let mut failed = Vec::new();
+    let mut table = String::new();
+    for (name, step) in steps {
+        eprintln!("== {name}");
+        let start = Instant::now();
+        let result = step();
+        let seconds = start.elapsed().as_secs();
+        let outcome = match &result {
+            Ok(()) => "ok".to_owned(),
+            Err(failure) => {
+                eprintln!("xtask: {failure}");
+                failed.push(*name);
+                failure.to_string()
+            }
+        };
+        table.push_str(&format!("{name:12} {seconds:5} s  {outcome}\n"));
+    }
+    eprint!("\n{table}");
+    if failed.is_empty() { Ok(()) } else { Err(Failure::Steps(failed)) }
+}
+
+/// All steps.
+pub(crate) fn run() -> Result<(), Failure> {
+    run_steps(&[
+        ("format", &|| run_cargo(&["fmt", "--all", "--check"])),
+        ("lints", &|| run_cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        ("docs", &docs),
+        ("dependencies", &dependencies),
+        ("windows", &windows),
+        ("tests", &|| test::run(&[])),
+        ("fuzz", &|| fuzz::run(&[FUZZ_SECONDS.to_owned()])),
+    ])
+}
+
+fn run_cargo(arguments: &[&str]) -> Result<(), Failure> {
+    command::run(cargo().args(arguments))
+}
+
+/// A step whose program is missing is skipped, or fails where nothing may be.
+fn without(program: &'static str, how: &'static str) -> Result<(), Failure> {
+    if require_all() {
+        return Err(Failure::Missing { program, how });
+    }
+    println!("SKIP {program} is not installed: {how}");
+    Ok(())
+}
+
+/// Licences, sources and known faults of the dependencies.
+fn dependencies() -> Result<(), Failure> {
+    if !present("cargo-deny", "--version") {
+        return without("cargo-deny", "cargo install --locked cargo-deny");
+    }
+    run_cargo(&["deny", "--all-features", "check"])
+}
+
+/// The same lints over the code that only Windows sees, and a linked binary.
+fn windows() -> Result<(), Failure> {
+    if !present(WINDOWS_CC, "--version") {
+        return without(WINDOWS_CC, "apt-get install gcc-mingw-w64-x86-64");
+    }
+    let packages = WINDOWS_PACKAGES.iter().flat_map(|package| ["--package", package]);
+    let mut clippy = cargo();
+    clippy.args(["clippy", "--target", WINDOWS]).args(packages).args(["--", "-D", "warnings"]);
+    command::run(&mut clippy)?;
+    run_cargo(&["build", "--target", WINDOWS, "--package", "layerstone"])
+}
