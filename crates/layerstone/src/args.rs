@@ -147,9 +147,9 @@ pub(crate) struct Export {
     /// What to write [default: by DEST: an archive for `-` and names that end in .tar, else a layout directory]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
-    /// How to compress layers whose blob was not kept
-    #[arg(long, value_enum, default_value = "gzip")]
-    pub(crate) compression: Compression,
+    /// How to compress the layers [default: kept blobs as they were published, others with gzip]
+    #[arg(long, value_enum)]
+    pub(crate) compression: Option<Compression>,
     /// The compression's level
     #[arg(long, value_name = "N")]
     pub(crate) level: Option<i32>,

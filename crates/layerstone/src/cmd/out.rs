@@ -17,10 +17,11 @@ pub(crate) fn export(app: &App, args: &Export) -> Result<()> {
     let image = store.image(&args.image, args.platform.as_ref())?;
     let options = ExportOptions {
         compression: match args.compression {
-            args::Compression::Gzip => Compression::Gzip,
-            args::Compression::Zstd => Compression::Zstd,
-            args::Compression::None => Compression::None,
+            None | Some(args::Compression::Gzip) => Compression::Gzip,
+            Some(args::Compression::Zstd) => Compression::Zstd,
+            Some(args::Compression::None) => Compression::None,
         },
+        recompress: args.compression.is_some() || args.level.is_some(),
         level: args.level,
         ..ExportOptions::default()
     };
