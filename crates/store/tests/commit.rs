@@ -279,3 +279,43 @@ fn a_file_that_overlayfs_left_elsewhere_is_refused() {
     let error = world.store.commit(&scratch, "not a name", &committed_then()).unwrap_err();
     assert!(error.to_string().contains("not a name"), "{error}");
 }
+
+/// Run by the test below, once for each step at which the process is killed.
+#[test]
+#[ignore = "the other test runs it"]
+fn commit_and_be_killed() {
+    let Some(root) = std::env::var_os("COMMIT_TEST_ROOT") else { return };
+    let store = Store::open(root).unwrap();
+    let scratch = store.scratch("work").unwrap();
+    store.commit(&scratch, "work", &committed_then()).unwrap();
+}
+
+#[test]
+fn a_commit_that_is_killed_can_be_repeated() {
+    let world = World::new();
+    let image = varied(&world);
+    let scratch = world.store.create_scratch("work", &image).unwrap();
+    sh(&scratch.upper(), "mkdir -p b; echo 1 > b/1; touch -d @5 b/1 b .");
+    for step in [
+        "commit-walked",
+        "import-finished",
+        "import-published",
+        "commit-stored",
+        "commit-config",
+        "commit-done",
+    ] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "commit_and_be_killed", "--ignored"]);
+        child.env("COMMIT_TEST_ROOT", world.store.root()).env("LAYERSTONE_FAILPOINT", step);
+        let status = child.output().unwrap().status;
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{step}");
+        // The image is there only when the last step was reached; every layer that is there is whole.
+        assert_eq!(world.store.image("work", None).is_ok(), step == "commit-done", "{step}");
+        for chain in world.store.layer_ids().unwrap() {
+            let verified = world.store.layer(&chain).unwrap().verify(&|_| ()).unwrap();
+            assert!(verified.damage.is_empty(), "{step}: {:?}", verified.damage);
+        }
+    }
+    let outcome = world.store.commit(&scratch, "work", &committed_then()).unwrap();
+    assert_eq!(world.store.image("work", None).unwrap().manifest, outcome.image.manifest);
+}
