@@ -155,9 +155,6 @@ fn compare_error(error: diff::Error<Error>) -> Error {
     match error {
         diff::Error::Layer(error) => error,
         diff::Error::Read { path, source } => Error::Compare { path, source },
-        other => Error::Compare {
-            path: LayerPath::root(),
-            source: std::io::Error::new(std::io::ErrorKind::Other, other),
-        },
+        other => Error::Compare { path: LayerPath::root(), source: std::io::Error::other(other) },
     }
 }

@@ -16,6 +16,7 @@ pub(crate) use other::{Beneath, Found, is_privileged};
 use layerstone_layer::UnixTime;
 
 /// What something is.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nothing is found there"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileKind {
     File,

@@ -24,8 +24,10 @@ use crate::upper::UpperLayer;
 
 /// What the chain shows at a path.
 type Below = Option<MergedNode<Nid>>;
+/// The same, with the chain's spelling of its name.
+type Spelled = (Vec<u8>, MergedNode<Nid>);
 
-/// An entry, and where in the scratch its bytes are.
+/// An entry; its bytes are at the same path of the scratch.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) entry: Entry,
@@ -158,15 +160,14 @@ impl<'a> Changes<'a> {
     }
 
     /// What the chain has under the names of a directory's children, with its spelling.
-    #[expect(clippy::type_complexity, reason = "a table for one caller")]
     fn beneath(
         &self,
         below: Option<&MergedNode<Nid>>,
         children: &[(Vec<u8>, Node)],
-    ) -> Result<HashMap<Vec<u8>, (Vec<u8>, MergedNode<Nid>)>> {
+    ) -> Result<HashMap<Vec<u8>, Spelled>> {
         let mut found = HashMap::new();
         let Some(below) = below else { return Ok(found) };
-        let mut folded: Option<HashMap<FoldedName, (Vec<u8>, MergedNode<Nid>)>> = None;
+        let mut folded: Option<HashMap<FoldedName, Spelled>> = None;
         for (name, _) in children {
             if let Some(node) = self.lower.lookup(below, name)? {
                 found.insert(name.clone(), (name.clone(), node));

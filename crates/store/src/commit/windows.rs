@@ -44,7 +44,8 @@ pub(super) fn metadata(node: &Node, around: &Surroundings<'_>) -> Metadata {
         mode: if is_directory { 0o755 } else { 0o644 },
         uid: 0,
         gid: 0,
-        mtime: node.meta.mtime,
+        // Windows counts in 100 ns.
+        mtime: if mtime.is_set() { mtime.to_unix() } else { node.meta.mtime },
         xattrs: node.meta.xattrs.clone(),
         windows,
     }
