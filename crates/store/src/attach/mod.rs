@@ -23,7 +23,7 @@
 //! - An overlay holds its layers by itself; the mounts in `layers/` only exist so that the next attachment finds the
 //!   same page cache. Taking one away too early costs memory and nothing else.
 //! - Attachments outlive the process, and belong to the mount namespace in which they were made. From another one
-//!   they can be seen, not undone; they count as gone when no process has that namespace any more.
+//!   they can be seen, not undone; they count as gone when no process sees them any more.
 
 #[cfg(target_os = "linux")]
 mod linux;

@@ -50,8 +50,7 @@ enum Worth {
 fn worth(record: &Record, runtime: &Runtime, mounts: &Mounts) -> Result<Worth> {
     let attachment = &record.attachment;
     if attachment.namespace != runtime.namespace {
-        let alive = runtime::namespace_is_alive(&attachment.namespace)?;
-        return Ok(if alive { Worth::Live } else { Worth::Stale });
+        return Ok(if runtime::is_shown_elsewhere(attachment)? { Worth::Live } else { Worth::Stale });
     }
     Ok(match record.state {
         State::Attaching => Worth::Unfinished,
@@ -234,7 +233,7 @@ fn find(runtime: &Runtime, mounts: &Mounts, target: &Path) -> Result<Option<Atta
     for record in runtime.records()? {
         let attachment = record.attachment;
         if attachment.namespace != runtime.namespace {
-            if attachment.target == target && runtime::namespace_is_alive(&attachment.namespace)? {
+            if attachment.target == target && runtime::is_shown_elsewhere(&attachment)? {
                 foreign = Some(attachment);
             }
         } else if mounts.of(&attachment.id).any(|mount| mount.point == target) {

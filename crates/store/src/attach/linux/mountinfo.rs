@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{IoContext, Result};
 
-/// Of this thread, not of the process: a thread may have its own mount namespace.
-const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
-
 /// Prefix of the source of all overlays of ours; the attachment's id follows.
 pub(super) const SOURCE: &str = "layerstone:";
 
@@ -40,25 +37,27 @@ impl Mount {
     }
 }
 
-/// All mounts of this mount namespace.
+/// All mounts of a mount namespace.
 #[derive(Debug)]
 pub(super) struct Mounts(Vec<Mount>);
 
 impl Mounts {
     /// Reads them.
     pub(super) fn read() -> Result<Self> {
-        let bytes = fs::read(MOUNTINFO).doing("read", MOUNTINFO)?;
+        // Of this thread, not of the process: a thread may have its own mount namespace.
+        Self::of_process("thread-self")
+    }
+
+    /// Reads those of a process, by its name in `/proc`.
+    pub(super) fn of_process(process: &str) -> Result<Self> {
+        let path = Path::new("/proc").join(process).join("mountinfo");
+        let bytes = fs::read(&path).doing("read", &path)?;
         Ok(Mounts(bytes.split(|&b| b == b'\n').filter_map(parse).collect()))
     }
 
     /// The mounts that show an attachment.
     pub(super) fn of<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Mount> {
         self.0.iter().filter(move |mount| mount.attachment() == Some(id))
-    }
-
-    /// The mounts in a directory.
-    pub(super) fn below<'a>(&'a self, directory: &'a Path) -> impl Iterator<Item = &'a Mount> {
-        self.0.iter().filter(move |mount| mount.point.starts_with(directory) && mount.point != directory)
     }
 
     /// The mount that lies over `mount` on the same directory.

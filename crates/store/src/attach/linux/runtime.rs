@@ -218,20 +218,25 @@ fn namespace(process: &str) -> Result<String> {
     Ok(link.to_string_lossy().into_owned())
 }
 
-/// False when no process is in the namespace. Where not all processes can be seen: true.
-pub(super) fn namespace_is_alive(name: &str) -> Result<bool> {
+/// An attachment of another mount namespace is still mounted there. Namespaces have no directory: they are looked for in
+/// the processes that have them.
+pub(super) fn is_shown_elsewhere(attachment: &Attachment) -> Result<bool> {
     for entry in read_dir_or_empty(Path::new("/proc"))? {
         let Some(process) = entry.file_name().to_str().map(str::to_owned) else { continue };
         if !process.bytes().all(|b| b.is_ascii_digit()) {
             continue;
         }
-        match namespace(&process) {
-            Ok(found) if found == name => return Ok(true),
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-                return Ok(true);
-            }
+        let same = match namespace(&process) {
+            Ok(found) if found == attachment.namespace => true,
+            // Which one it is in, is a secret of a mightier process; its mounts are not.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => false,
             // Another one, or a process that has ended meanwhile.
-            Ok(_) | Err(_) => {}
+            Ok(_) | Err(_) => continue,
+        };
+        let Ok(mounts) = Mounts::of_process(&process) else { continue };
+        let shown = mounts.of(&attachment.id).next().is_some();
+        if shown || same {
+            return Ok(shown);
         }
     }
     Ok(false)
