@@ -184,7 +184,10 @@ impl<V: LayerView, F: Fn(usize, usize) -> bool> Comparison<'_, V, F> {
 }
 
 /// Compares two readers to the end.
-fn same_content(a: &mut dyn Read, b: &mut dyn Read) -> io::Result<bool> {
+///
+/// # Errors
+/// When either cannot be read.
+pub fn same_content(a: &mut dyn Read, b: &mut dyn Read) -> io::Result<bool> {
     let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     loop {
         let n = read_full(a, &mut left)?;

@@ -44,6 +44,8 @@ pub enum Finding {
     EscapedXattr,
     /// An extended attribute longer than Linux can store; not in the view.
     OversizedXattr,
+    /// An extended attribute whose encoded value cannot be decoded; not in the view.
+    MalformedXattr,
     /// An ACL in text form; it is not applied.
     AclText,
     /// Global PAX records that only make sense for one entry were ignored.
@@ -52,6 +54,18 @@ pub enum Finding {
     NoEndMarker,
     /// A socket in a scratch: sockets cannot be stored in a layer.
     Socket,
+    /// A file whose owner could not be set: only root may.
+    OwnerNotSet,
+    /// A device that could not be made: only root may. It is left out.
+    DeviceLeftOut,
+    /// An extended attribute that the file system, or the lack of privilege, does not allow.
+    XattrNotSet,
+    /// Windows metadata that the file system cannot hold as extended attributes.
+    WindowsMetadataNotSet,
+    /// An alternate data stream, which only NTFS can hold.
+    StreamLeftOut,
+    /// An entry that is none of the tree that was asked for: Hives, UtilityVM.
+    OutsideFiles,
     /// A name that Windows cannot hold.
     WindowsName,
     /// Two names in one directory that Windows takes for the same.
@@ -97,10 +111,23 @@ impl Finding {
             Finding::OversizedXattr => {
                 "extended attributes are longer than Linux can store and are left out of the view"
             }
+            Finding::MalformedXattr => {
+                "extended attributes are not the base64 that they should be and are left out of the view"
+            }
             Finding::AclText => "ACLs in text form are not applied",
             Finding::IgnoredGlobal => "global PAX records for path, size or sparse maps were ignored",
             Finding::NoEndMarker => "the archive ends without its two zero blocks",
             Finding::Socket => "sockets cannot be stored in a layer and were left out",
+            Finding::OwnerNotSet => {
+                "files belong to another owner than the image says, and are not set-user-ID: only root can set owners"
+            }
+            Finding::DeviceLeftOut => "devices were left out: only root can make them",
+            Finding::XattrNotSet => "extended attributes could not be set here",
+            Finding::WindowsMetadataNotSet => {
+                "files have Windows metadata that could not be set as extended attributes"
+            }
+            Finding::StreamLeftOut => "alternate data streams were left out: only NTFS can hold them",
+            Finding::OutsideFiles => "entries outside of Files were left out",
             Finding::WindowsName => "names cannot exist on Windows",
             Finding::CaseClash => "names differ only by case from another one in the same directory",
             Finding::OutsideWindowsRoots => {
@@ -156,6 +183,16 @@ impl Report {
         entry.count += 1;
         if entry.examples.len() < EXAMPLES {
             entry.examples.push(place.to_string());
+        }
+    }
+
+    /// Adds the findings of another report.
+    pub fn merge(&mut self, other: &Report) {
+        for (finding, count) in &other.findings {
+            let entry = self.findings.entry(*finding).or_default();
+            entry.count += count.count;
+            let room = EXAMPLES.saturating_sub(entry.examples.len());
+            entry.examples.extend(count.examples.iter().take(room).cloned());
         }
     }
 

@@ -229,8 +229,24 @@ impl ImageConfig {
         let accounted = history.iter().filter(|entry| !read_history(entry).empty_layer).count();
         history.extend((accounted..self.diff_ids.len()).map(|_| json!({})));
         history.push(json!(entry));
+        Self::finish(raw, entry)
+    }
 
-        if let Some(created) = entry.created {
+    /// The configuration of a new image with the same layers: one more history entry, which is marked as having none, and
+    /// its time.
+    pub fn append_history(&self, entry: HistoryEntry) -> Result<Self> {
+        let what = || format!("image configuration {}", self.digest());
+        let entry = HistoryEntry { empty_layer: true, ..entry };
+        let mut raw = self.raw.clone();
+        let history = slot(&mut raw, "history", || json!([]));
+        let history =
+            history.as_array_mut().ok_or_else(|| Error::malformed(what(), "history is not a list"))?;
+        history.push(json!(entry));
+        Self::finish(raw, entry)
+    }
+
+    fn finish(mut raw: Map<String, Value>, newest: HistoryEntry) -> Result<Self> {
+        if let Some(created) = newest.created {
             *slot(&mut raw, "created", || Value::Null) = json!(created);
         }
         Self::parse(Value::Object(raw).to_string().into_bytes())

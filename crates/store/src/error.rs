@@ -167,6 +167,34 @@ pub enum Error {
         /// By whom.
         by: String,
     },
+    /// `index.json` cannot be read, so nothing tells what is needed.
+    #[error(
+        "the store's index is damaged, so nothing is removed: `fsck` says what is wrong, `fsck --repair` mends it"
+    )]
+    DamagedIndex {
+        /// What is wrong with it.
+        source: layerstone_oci::Error,
+    },
+    /// An image's documents cannot be read, so nothing tells what it needs.
+    #[error(
+        "image `{image}` is damaged, so nothing is removed: `fsck` says what is wrong, `fsck --repair` mends it"
+    )]
+    DamagedImage {
+        /// The image's name, or its digest.
+        image: String,
+        /// What is wrong with it.
+        source: layerstone_oci::Error,
+    },
+    /// A scratch cannot be read, so nothing tells what it needs.
+    #[error(
+        "scratch `{name}` is damaged, so nothing is removed: `fsck` says what is wrong, `fsck --repair` sets it aside"
+    )]
+    DamagedScratch {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// Another layer or thread failed first.
     #[error("the layer below failed, so this one was not finished")]
     ParentFailed,
@@ -178,13 +206,26 @@ pub enum Error {
         /// What is missing.
         missing: String,
     },
+    /// Nothing of the store is attached there.
+    #[error("nothing of this store is attached at `{}`", .0.display())]
+    NotAttached(PathBuf),
+    /// An image has more layers than the kernel can put over each other.
+    #[error("the image has {layers} layers, but the kernel can show at most {limit} over each other")]
+    TooManyLayers {
+        /// How many there are.
+        layers: usize,
+        /// How many there can be.
+        limit: usize,
+    },
     /// A mount call failed.
-    #[error("cannot {doing} `{}`", path.display())]
+    #[error("cannot {doing} `{}`{}", path.display(), explained(why))]
     Mount {
         /// Which step.
         doing: String,
         /// Of what.
         path: PathBuf,
+        /// What the kernel said about it in words, and what that means here; empty when there is nothing to add.
+        why: String,
         /// What the kernel said.
         source: io::Error,
     },
@@ -201,6 +242,57 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// An attribute of a scratch that this program writes is damaged.
+    #[error("the scratch's `{path}`")]
+    ScratchAttribute {
+        /// Which file.
+        path: LayerPath,
+        /// What is wrong.
+        source: layerstone_layer::encode::DecodeError,
+    },
+    /// A scratch was written with a feature of overlayfs that leaves part of a file elsewhere.
+    #[error(
+        "the scratch's `{path}` was written by an overlay mount with `{feature}`, so what it holds cannot be told from the scratch alone"
+    )]
+    OverlayFeature {
+        /// Which file.
+        path: LayerPath,
+        /// Which feature.
+        feature: String,
+    },
+    /// A file of a scratch could not be read.
+    #[error("reading the scratch's `{path}`")]
+    ReadScratch {
+        /// Which file.
+        path: LayerPath,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file could not be read to be compared with another one.
+    #[error("reading `{path}` to compare it")]
+    Compare {
+        /// Which file.
+        path: LayerPath,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A scratch could not be made into a layer.
+    #[error("committing the scratch `{scratch}`")]
+    Commit {
+        /// Which scratch.
+        scratch: String,
+        /// Why not.
+        source: Box<Error>,
+    },
+    /// A directory that was to be filled has something in it.
+    #[error("`{}` is not an empty directory", .0.display())]
+    NotEmpty(PathBuf),
+    /// A manifest and its configuration do not have the same number of layers.
+    #[error("{place} has another number of layers than its manifest")]
+    LayerCount {
+        /// Whose.
+        place: String,
+    },
     /// A thread of a pipeline ended without a word.
     #[error("a worker thread ended unexpectedly while {0}")]
     Worker(&'static str),
@@ -212,6 +304,11 @@ pub enum Error {
         /// How.
         what: String,
     },
+}
+
+/// An explanation as the end of a message.
+fn explained(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(" ({why})") }
 }
 
 /// Adds what was being done, on which path, to an error of the system.

@@ -164,6 +164,14 @@ impl StoredLayer {
         self.image.inode(nid).map_err(|source| self.damaged(source))
     }
 
+    /// The alternate stream with this key, if the layer has it.
+    pub(crate) fn open_stream(&self, key: &[u8]) -> Result<Option<FileReader<'_>>> {
+        let Some(streams) = self.streams else { return Ok(None) };
+        let directory = self.inode(streams)?;
+        let found = self.image.lookup(&directory, key).map_err(|source| self.damaged(source))?;
+        found.map(|nid| Ok(self.file_reader(self.inode(nid)?))).transpose()
+    }
+
     /// A reader of the bytes of an inode.
     pub(crate) fn file_reader(&self, inode: Inode) -> FileReader<'_> {
         FileReader { image: &self.image, inode, offset: 0 }
@@ -259,12 +267,6 @@ impl LayerView for StoredLayer {
         let decoded = encode::from_xattrs(stored, self.description.os)
             .map_err(|source| Error::Attribute { chain: self.chain_id().clone(), nid: nid.0, source })?;
         let reference = decoded.streams.into_iter().find(|s| s.name == stream).ok_or_else(missing)?;
-        let directory = self.inode(self.streams.ok_or_else(missing)?)?;
-        let found = self
-            .image
-            .lookup(&directory, &reference.key)
-            .map_err(|source| self.damaged(source))?
-            .ok_or_else(missing)?;
-        Ok(Box::new(self.file_reader(self.inode(found)?)))
+        Ok(Box::new(self.open_stream(&reference.key)?.ok_or_else(missing)?))
     }
 }

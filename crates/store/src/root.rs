@@ -4,6 +4,7 @@
 //! <root>/                      an OCI image layout: oci-layout, index.json, blobs/sha256/
 //!   layers/<chain-id hex>/     one directory a stored layer; appears by one rename, never changes
 //!   scratch/<name>/            writable layers
+//!   damaged/                   what repair set aside
 //!   staging/<random>/          in flight; whoever made it holds a lock on its `lock` file
 //!   locks/<chain-id hex>       held while that layer is being unpacked
 //!   lock                       held shared by every operation, exclusively by gc and repair
@@ -20,11 +21,15 @@ use layerstone_oci::{ChainId, Layout};
 use crate::error::{Error, IoContext, Result};
 use crate::layer::StoredLayer;
 
+/// The directories of a store, blobs aside.
+pub(crate) const DIRECTORIES: [&str; 4] = ["layers", "scratch", "staging", "locks"];
+
 /// A store.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
     layout: Layout,
+    runtime_dir: Option<PathBuf>,
 }
 
 /// The store is held for ordinary work: garbage collection waits until this is dropped.
@@ -67,12 +72,16 @@ impl Store {
     /// When the directory cannot be made, or holds an OCI layout of another version.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
+        let is_new = !root.exists();
         let layout = Layout::create(&root)?;
-        for directory in ["layers", "scratch", "staging", "locks"] {
+        if is_new {
+            keep_private(&root)?;
+        }
+        for directory in DIRECTORIES {
             let path = root.join(directory);
             fs::create_dir_all(&path).doing("create", &path)?;
         }
-        Ok(Store { root, layout })
+        Ok(Store { root, layout, runtime_dir: None })
     }
 
     /// Opens the store at `root` for reading; nothing is made.
@@ -82,7 +91,32 @@ impl Store {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         let layout = Layout::open(&root)?;
-        Ok(Store { root, layout })
+        Ok(Store { root, layout, runtime_dir: None })
+    }
+
+    /// Keeps what only concerns this boot (see [`attach`](crate::attach)) in this directory. All that use a store at the
+    /// same time have to agree on it.
+    #[must_use]
+    pub fn with_runtime_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.runtime_dir = Some(directory.into());
+        self
+    }
+
+    /// The directory that was set, if any.
+    pub(crate) fn runtime_dir(&self) -> Option<&Path> {
+        self.runtime_dir.as_deref()
+    }
+
+    /// Opens what is left of the store at `root`, even when its `oci-layout` file is damaged or gone: for
+    /// [`fsck`](Self::fsck).
+    ///
+    /// # Errors
+    /// When there is nothing that looks like a store.
+    pub fn open_damaged(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        let looks_like_one = ["layers", "blobs"].iter().all(|part| root.join(part).is_dir());
+        let layout = if looks_like_one { Layout::unchecked(&root) } else { Layout::open(&root)? };
+        Ok(Store { root, layout, runtime_dir: None })
     }
 
     /// Where the store is.
@@ -108,6 +142,16 @@ impl Store {
     /// Where work in flight is.
     pub fn staging_root(&self) -> PathBuf {
         self.root.join("staging")
+    }
+
+    /// Where repair puts what it sets aside.
+    pub fn damaged_root(&self) -> PathBuf {
+        self.root.join("damaged")
+    }
+
+    /// Where the layers are.
+    pub(crate) fn layers_root(&self) -> PathBuf {
+        self.root.join("layers")
     }
 
     pub(crate) fn locks_root(&self) -> PathBuf {
@@ -172,6 +216,22 @@ impl Store {
         Ok(ExclusiveLock(file))
     }
 
+    /// Holds the store alone, or says that somebody else uses it.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when another process or thread holds the store; when the lock file cannot be opened.
+    pub fn try_lock_exclusive(&self) -> Result<ExclusiveLock> {
+        let (path, file) = self.lock_file()?;
+        match file.try_lock() {
+            Ok(()) => Ok(ExclusiveLock(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::InUse {
+                what: format!("the store `{}`", self.root.display()),
+                by: "another operation works on it; try again when it is done, or wait for it".into(),
+            }),
+            Err(fs::TryLockError::Error(error)) => Err(error).doing("lock", path),
+        }
+    }
+
     fn lock_file(&self) -> Result<(PathBuf, File)> {
         let path = self.root.join("lock");
         let file =
@@ -226,6 +286,17 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Images hold files that only their owner should read, and set-user-id programs.
+fn keep_private(root: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700)).doing("set the mode of", root)?;
+    }
+    let _ = root;
+    Ok(())
 }
 
 /// The entries of a directory; none when it does not exist.

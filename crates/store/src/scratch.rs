@@ -74,7 +74,7 @@ impl Scratch {
 }
 
 /// A scratch's name becomes a directory's.
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let fine = !name.is_empty()
         && name.len() <= MAX_NAME
         && !name.starts_with('.')
@@ -104,6 +104,9 @@ impl Store {
         let staged = staging.path().join("scratch");
         for directory in [&staged, &staged.join("upper"), &staged.join("work")] {
             fs::create_dir(directory).doing("create", directory)?;
+        }
+        if let Some(root) = self.merged(&chain_ids, image.os())?.root()? {
+            crate::upper::prepare_root(&staged.join("upper"), &root.node)?;
         }
         let description = ScratchDescription {
             format: 1,
@@ -163,14 +166,16 @@ impl Store {
     /// Removes a scratch that is not attached. Its directory vanishes by one rename; what is in it is removed then.
     ///
     /// # Errors
-    /// When there is none, or it cannot be removed.
+    /// When there is none, it is attached, or it cannot be removed.
     pub fn remove_scratch(&self, name: &str) -> Result<()> {
         let scratch = self.scratch(name)?;
         let _shared = self.lock_shared()?;
         let staging = self.stage()?;
         let aside = staging.path().join("removed");
-        fs::rename(&scratch.path, &aside).doing("remove", &scratch.path)?;
-        sync_directory(&self.scratch_root())?;
+        self.while_detached(&scratch, || {
+            fs::rename(&scratch.path, &aside).doing("remove", &scratch.path)?;
+            sync_directory(&self.scratch_root())
+        })?;
         fs::remove_dir_all(&aside).doing("remove", &aside)
     }
 }

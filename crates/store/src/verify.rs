@@ -269,7 +269,7 @@ fn split_length(split: &SplitReader<File>) -> u64 {
 }
 
 /// An error with its causes, on one line.
-fn chain_of(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -143,6 +143,9 @@ impl<R: Read> SplitReader<R> {
         match tag[0] {
             OP_END => {
                 self.done = true;
+                // A frame's checksum stands at its very end: without reading up to there, damage goes unseen.
+                at_end(&mut self.ops)?;
+                at_end(&mut self.table)?;
                 if self.next_payload != self.payloads || self.given != self.archive_length {
                     return Err(damaged("operations and footer do not count the same"));
                 }
@@ -215,6 +218,14 @@ impl<R: Read> SplitReader<R> {
 fn frames<R: Read>(input: Take<R>) -> Result<Frames<R>, Error> {
     let decoder = zstd::Decoder::new(input).map_err(failed)?;
     Ok(BufReader::with_capacity(128 << 10, decoder))
+}
+
+/// Nothing may follow in these frames; reading that far makes zstd compare its checksum.
+fn at_end(frames: &mut impl BufRead) -> Result<(), Error> {
+    match frames.fill_buf().map_err(failed)? {
+        [] => Ok(()),
+        _ => Err(damaged("something follows the last operation or payload")),
+    }
 }
 
 fn varint(input: &mut impl BufRead) -> Result<u64, Error> {

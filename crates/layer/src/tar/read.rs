@@ -1,5 +1,6 @@
 //! A pull reader that hands out every byte of an archive exactly once.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead};
 
 use super::Error;
@@ -11,6 +12,9 @@ use layerstone_nt::UnixTime;
 /// The largest extended header or long name that is kept: room for a file's xattrs at their largest, many times over.
 /// (GNU tar and Go's archive/tar stop at 1 MiB.)
 pub const MAX_EXTENDED_HEADER: u64 = 8 << 20;
+
+/// The most bytes of global records: they count for every member that follows. Real ones hold a commit id.
+const MAX_GLOBALS: u64 = 64 << 10;
 
 /// The most headers that may stand before one member (`x`, `g`, `L`, `K` in any order).
 const MAX_HEADERS_PER_MEMBER: usize = 64;
@@ -256,12 +260,15 @@ impl<R: BufRead> TarReader<R> {
                 }
                 b'g' => {
                     let body = self.read_extended(&header, offset, "global extended header")?;
-                    for (key, value) in pax::parse(&body, offset + BLOCK as u64)? {
-                        self.globals.retain(|(k, _)| *k != key);
-                        if !value.is_empty() {
-                            self.globals.push((key, value));
-                        }
+                    let records = pax::parse(&body, offset + BLOCK as u64)?;
+                    let mut all = in_force(self.globals.iter().chain(&records));
+                    all.retain(|(_, value)| !value.is_empty());
+                    let size = all.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
+                    if size > MAX_GLOBALS {
+                        let what = "the global records";
+                        return Err(Error::TooLarge { offset, what, size, limit: MAX_GLOBALS });
                     }
+                    self.globals = all.into_iter().cloned().collect();
                 }
                 b'L' => {
                     long_name = Some(until_nul(self.read_extended(&header, offset, "long name")?));
@@ -341,14 +348,10 @@ impl<R: BufRead> TarReader<R> {
             name_is_pax: false,
             link_is_pax: false,
         };
-        for (key, value) in &self.globals {
-            if matches!(key.as_slice(), b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.") {
-                named.fields.ignored_globals = true;
-            } else {
-                named.apply(key, value, start)?;
-            }
-        }
-        for (key, value) in &locals {
+        let usable = |key: &[u8]| !matches!(key, b"path" | b"linkpath" | b"size") && !is_sparse(key);
+        named.fields.ignored_globals = self.globals.iter().any(|(key, _)| !usable(key));
+        let globals = self.globals.iter().filter(|(key, _)| usable(key));
+        for (key, value) in in_force(globals.chain(&locals)) {
             named.apply(key, value, start)?;
         }
         if header_only(named.fields.typeflag) {
@@ -360,7 +363,7 @@ impl<R: BufRead> TarReader<R> {
         } else if let Some(sparse) = PaxSparse::from_records(&locals, start)? {
             self.pax_sparse(sparse, &mut named)?;
         }
-        named.fields.records.retain(|(key, _)| !key.starts_with(b"GNU.sparse."));
+        named.fields.records.retain(|(key, _)| !is_sparse(key));
         Ok(named)
     }
 
@@ -458,7 +461,6 @@ impl Named {
         let number = || sparse::decimal(value).ok_or_else(bad);
         let time = || UnixTime::parse(value).map_err(|_| bad());
         let member = &mut self.fields;
-        // An empty value means "as if the record were not there" (POSIX).
         match (key, value.is_empty()) {
             (b"path", false) => {
                 member.name = value.to_vec();
@@ -477,17 +479,30 @@ impl Named {
             }
             (b"atime", false) => member.atime = Some(time()?),
             (b"ctime", false) => member.ctime = Some(time()?),
-            (b"path" | b"linkpath" | b"size" | b"uid" | b"gid" | b"mtime" | b"atime" | b"ctime", true) => {}
-            _ => {
-                // Sparse records repeat on purpose; of all others the last one counts.
-                if !key.starts_with(b"GNU.sparse.") {
-                    member.records.retain(|(k, _)| k != key);
-                }
-                member.records.push((key.to_vec(), value.to_vec()));
-            }
+            (key, true) if is_field(key) => {}
+            _ => member.records.push((key.to_vec(), value.to_vec())),
         }
         Ok(())
     }
+}
+
+/// Keys that stand for a field of the header. Of these, an empty value deletes what was said before (POSIX); an empty
+/// extended attribute is a value like any other.
+fn is_field(key: &[u8]) -> bool {
+    matches!(key, b"path" | b"linkpath" | b"size" | b"uid" | b"gid" | b"mtime" | b"atime" | b"ctime")
+}
+
+fn is_sparse(key: &[u8]) -> bool {
+    key.starts_with(b"GNU.sparse.")
+}
+
+/// The records that count: of those with one key the last, but of a sparse map, which repeats them on purpose, all.
+fn in_force<'a>(records: impl DoubleEndedIterator<Item = &'a Record>) -> Vec<&'a Record> {
+    let mut seen = HashSet::new();
+    let mut found: Vec<_> =
+        records.rev().filter(|(key, _)| is_sparse(key) || seen.insert(key.as_slice())).collect();
+    found.reverse();
+    found
 }
 
 fn map_too_large(offset: u64, size: u64) -> Error {

@@ -76,7 +76,8 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Mapper {
     os: Os,
-    /// The last regular file of a Windows layer: its raw name and its path.
+    /// The last entry of a Windows layer that can have alternate streams (directories and links can): its raw name and
+    /// its path.
     stream_owner: Option<(Vec<u8>, LayerPath)>,
 }
 
@@ -107,8 +108,8 @@ impl Mapper {
         {
             let (path, kind) = match hidden {
                 _ if name == OPAQUE => (parent, EntryKind::Opaque),
-                // `.wh.` alone would name the directory itself; no writer means that.
-                b"" => return Ok(unsupported(report, &path)),
+                // No names that could be hidden; no writer means these.
+                b"" | b"." | b".." => return Ok(unsupported(report, &path)),
                 hidden => (parent.join(hidden), EntryKind::Whiteout),
             };
             return Ok(Some(Entry { path, kind, meta: Metadata::default() }));
@@ -119,6 +120,10 @@ impl Mapper {
             b'2' => {
                 if member.link_name.is_empty() {
                     return Err(Error::NoTarget { offset: member.offset, name: shown(member) });
+                }
+                if member.link_name.contains(&0) {
+                    let (offset, name) = (member.offset, shown(member));
+                    return Err(Error::Path { offset, name, source: PathError::Nul });
                 }
                 EntryKind::Symlink { target: member.link_name.clone() }
             }
@@ -134,13 +139,13 @@ impl Mapper {
             _ => return Ok(unsupported(report, &path)),
         };
         let meta = self.metadata(member, &kind, &path, report)?;
-        if self.os == Os::Windows && matches!(kind, EntryKind::File { .. }) {
+        if self.os == Os::Windows && !matches!(kind, EntryKind::HardLink { .. }) {
             self.stream_owner = Some((member.name.clone(), path.clone()));
         }
         Ok(Some(Entry { path, kind, meta }))
     }
 
-    /// `file:stream` right behind `file`.
+    /// `name:stream` right behind `name`.
     fn stream(&self, member: &Member) -> Option<Entry> {
         let (owner_name, owner) = self.stream_owner.as_ref()?;
         let name = member.name.strip_prefix(owner_name.as_slice())?.strip_prefix(b":")?;
@@ -258,14 +263,17 @@ fn shown(member: &Member) -> String {
     display_name(&member.name).to_string()
 }
 
-/// Extended attributes from SCHILY records (value as it is) and LIBARCHIVE ones (name URL-encoded, value base64).
+/// Extended attributes from SCHILY records (value as it is, name as GNU tar encodes it) and LIBARCHIVE ones (name URL-encoded, value base64).
 /// Where both carry a name, SCHILY wins: its value cannot have been damaged by an encoding.
 fn xattrs(member: &Member, path: &LayerPath, report: &mut Report) -> Vec<Xattr> {
     let mut found: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for (key, value) in &member.records {
         if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
-            if let Ok(value) = BASE64.decode(value) {
-                found.insert(percent_decode(name), value);
+            match BASE64.decode(value) {
+                Ok(value) => {
+                    found.insert(percent_decode(name), value);
+                }
+                Err(_) => report.note(Finding::MalformedXattr, path),
             }
         } else if key.starts_with(b"SCHILY.acl.") {
             report.note(Finding::AclText, path);
@@ -273,7 +281,7 @@ fn xattrs(member: &Member, path: &LayerPath, report: &mut Report) -> Vec<Xattr> 
     }
     for (key, value) in &member.records {
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            found.insert(name.to_vec(), value.clone());
+            found.insert(schily_decode(name), value.clone());
         }
     }
     found
@@ -281,6 +289,22 @@ fn xattrs(member: &Member, path: &LayerPath, report: &mut Report) -> Vec<Xattr> 
         .filter(|(name, _)| !name.is_empty())
         .map(|(name, value)| Xattr { name, value })
         .collect()
+}
+
+/// GNU tar writes `=` and `%` of a name as `%3D` and `%25`, since `=` would end the key; nothing else is encoded.
+fn schily_decode(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((&first, tail)) = rest.split_first() {
+        let (byte, used) = match rest {
+            [b'%', b'3', b'D', ..] => (b'=', 3),
+            [b'%', b'2', b'5', ..] => (b'%', 3),
+            _ => (first, 1),
+        };
+        out.push(byte);
+        rest = &tail[used - 1..];
+    }
+    out
 }
 
 fn percent_decode(text: &[u8]) -> Vec<u8> {

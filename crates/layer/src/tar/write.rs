@@ -177,7 +177,7 @@ impl Header {
     fn new(path: &LayerPath, meta: &Metadata) -> Self {
         let mut records = BTreeMap::new();
         for xattr in &meta.xattrs {
-            records.insert([&b"SCHILY.xattr."[..], &xattr.name].concat(), xattr.value.clone());
+            records.insert(xattr_key(&xattr.name), xattr.value.clone());
         }
         Header {
             name: path.as_bytes().to_vec(),
@@ -299,6 +299,19 @@ impl Header {
         out.extend_from_slice(&block);
         out
     }
+}
+
+/// The key of an extended attribute. A `=` in its name would end the key, so it is encoded, as GNU tar does it.
+fn xattr_key(name: &[u8]) -> Vec<u8> {
+    let mut key = b"SCHILY.xattr.".to_vec();
+    for &byte in name {
+        match byte {
+            b'=' => key.extend_from_slice(b"%3D"),
+            b'%' => key.extend_from_slice(b"%25"),
+            _ => key.push(byte),
+        }
+    }
+    key
 }
 
 fn pax_header(size: u64) -> [u8; BLOCK] {

@@ -15,7 +15,7 @@ pub use blob::BlobWriter;
 /// Content of a new `oci-layout` file.
 pub(crate) const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 /// Begins the name of every file that is being written. Such names are no digests, so readers of the layout skip them.
-pub(crate) const TEMPORARY_PREFIX: &str = ".tmp-";
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
 /// Held locked while `index.json` is replaced. It is a file of its own because a lock on `index.json` would stay with
 /// the old file when the new one takes its place.
 const LOCK_FILE: &str = ".index.lock";
@@ -64,15 +64,27 @@ impl Layout {
         fs::create_dir_all(&blobs).map_err(Error::file("create directory", &blobs))?;
         let _lock = layout.lock()?;
         let index = layout.root.join("index.json");
-        if !index.try_exists().map_err(Error::file("look for", &index))? {
-            layout.write_root_file("index.json", &Index::new().to_bytes()?)?;
-        }
         let marker = layout.root.join("oci-layout");
         if !marker.try_exists().map_err(Error::file("look for", &marker))? {
+            // Where the marker is, an index that is missing was lost: an empty one would let a collection remove
+            // everything.
+            if !index.try_exists().map_err(Error::file("look for", &index))? {
+                layout.write_root_file("index.json", &Index::new().to_bytes()?)?;
+            }
             // Last, because its presence says that the rest is there.
             layout.write_root_file("oci-layout", LAYOUT_FILE.as_bytes())?;
         }
         Self::open(layout.root)
+    }
+
+    /// Whether [`set_image`](Self::set_image) takes this name.
+    pub fn check_name(name: &str) -> Result<()> {
+        check_name(name)
+    }
+
+    /// The layout at `root`, whatever is there: for tools that look for damage and mend it.
+    pub fn unchecked(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
     }
 
     /// The directory.
@@ -209,6 +221,12 @@ impl Layout {
             self.write_root_file("index.json", &index.to_bytes()?)?;
         }
         Ok(result)
+    }
+
+    /// Puts `index` in the place of `index.json`, whatever that was: for mending a layout whose index cannot be read.
+    pub fn replace_index(&self, index: &Index) -> Result<()> {
+        let _lock = self.lock()?;
+        self.write_root_file("index.json", &index.to_bytes()?)
     }
 
     /// The named images, in the order of `index.json`. Entries without a name are in [`index`](Self::index).

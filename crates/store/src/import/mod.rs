@@ -7,22 +7,23 @@
 mod finish;
 mod output;
 mod pipeline;
+mod stream;
 mod unpack;
 
 use std::collections::HashSet;
 use std::io::Read;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 use layerstone_layer::Os;
-use layerstone_layer::merge::Merged;
-use layerstone_oci::{BlobWriter, ChainId, Descriptor, DiffId, ResolvedImage, SourceLayer};
+use layerstone_oci::{BlobWriter, ChainId, Descriptor, DiffId, ResolvedImage, SourceLayer, VerifyingReader};
 
 use crate::error::{Error, IoContext, Result};
 use crate::failpoint::failpoint;
-use crate::layer::{Description, StoredLayer};
-use crate::root::Store;
+use crate::layer::Description;
+use crate::root::{Staging, Store};
 use unpack::Job;
 
 /// What one layer may hold at most. The defaults are far above any real layer and far below what would fill a machine's
@@ -143,7 +144,8 @@ impl Store {
         Ok(layers)
     }
 
-    fn import_layers(
+    /// Imports the layers of an image that are not stored. The caller holds the store's lock, shared or alone.
+    pub(crate) fn import_layers(
         &self,
         blobs: &dyn LayerBlobs,
         image: &ResolvedImage,
@@ -254,10 +256,7 @@ impl Batch<'_> {
             return Ok(found);
         }
         (self.progress)(Progress::Start { index, descriptor: &layer.descriptor });
-        let staging = self.store.stage()?;
-        let directory = staging.path().join("layer");
-        std::fs::create_dir(&directory).doing("create", &directory)?;
-        failpoint("import-staged");
+        let (_staging, directory) = stage(self.store)?;
         let job = Job {
             directory: &directory,
             layer: &layer.descriptor.digest,
@@ -275,16 +274,8 @@ impl Batch<'_> {
             });
         }
         self.wait_for_parent(index)?;
-        let parents = self.parents(index)?;
-        let parent = index.checked_sub(1).map(|below| self.chain_ids[below].clone());
-        let description = finish::finish(job, unpacked, &parents, diff_id, parent)?;
-        failpoint("import-finished");
-        if let Some(blob) = kept {
-            blob.commit_as(&layer.descriptor.digest, Some(layer.descriptor.size))?;
-        }
-        failpoint("import-blob-kept");
-        self.store.publish(&directory, &self.store.layer_path(chain))?;
-        failpoint("import-published");
+        let kept = kept.map(|blob| (blob, &layer.descriptor));
+        let description = publish(self.store, job, unpacked, &self.chain_ids[..index], diff_id, kept)?;
         Ok(ImportedLayer { description, unpacked: true })
     }
 
@@ -307,7 +298,9 @@ impl Batch<'_> {
     fn unpack(&self, index: usize, job: Job<'_>) -> Result<(unpack::Unpacked, DiffId, Option<BlobWriter>)> {
         let layer = &self.layers[index];
         let blob_path = || self.store.layout().blob_path(&layer.descriptor.digest);
+        let descriptor = &layer.descriptor;
         let blob = self.blobs.open(layer)?;
+        let blob = Box::new(VerifyingReader::new(blob, descriptor.digest, Some(descriptor.size))?);
         let mut kept = if self.options.keep_blobs {
             Some(self.store.layout().blob_writer_in(&self.store.staging_root())?)
         } else {
@@ -315,7 +308,8 @@ impl Batch<'_> {
         };
         let keep = kept.as_mut().map(|blob| blob as &mut (dyn std::io::Write + Send));
         let (unpacked, diff_id) = thread::scope(|scope| {
-            let (input, pipeline) = pipeline::start(scope, blob, layer, keep).doing("read", blob_path())?;
+            let (input, pipeline) =
+                pipeline::start(scope, blob, layer.compression, keep).doing("read", blob_path())?;
             let unpacked = unpack::unpack(job, input, &|read| {
                 (self.progress)(Progress::Bytes { index, read });
             })?;
@@ -337,11 +331,37 @@ impl Batch<'_> {
         }
         Ok(())
     }
+}
 
-    fn parents(&self, index: usize) -> Result<Merged<StoredLayer>> {
-        let layers = self.chain_ids[..index].iter().rev().map(|chain| self.store.layer(chain));
-        Ok(Merged::new(layers.collect::<Result<_>>()?, self.os))
+/// A directory for a layer in the making, inside one that goes when the work ends.
+fn stage(store: &Store) -> Result<(Staging, PathBuf)> {
+    let staging = store.stage()?;
+    let directory = staging.path().join("layer");
+    std::fs::create_dir(&directory).doing("create", &directory)?;
+    failpoint("import-staged");
+    Ok((staging, directory))
+}
+
+/// Finishes an unpacked layer over `parents`, base first, and makes it a part of the store, its blob before it. The
+/// caller holds the layer's lock.
+fn publish(
+    store: &Store,
+    job: Job<'_>,
+    unpacked: unpack::Unpacked,
+    parents: &[ChainId],
+    diff_id: DiffId,
+    kept: Option<(BlobWriter, &Descriptor)>,
+) -> Result<Description> {
+    let below = store.merged(parents, job.os)?;
+    let description = finish::finish(job, unpacked, &below, diff_id, parents.last().cloned())?;
+    failpoint("import-finished");
+    if let Some((blob, descriptor)) = kept {
+        blob.commit_as(&descriptor.digest, Some(descriptor.size))?;
     }
+    failpoint("import-blob-kept");
+    store.publish(job.directory, &store.layer_path(job.chain))?;
+    failpoint("import-published");
+    Ok(description)
 }
 
 struct WakeOnDrop<'a, 'b>(&'a Batch<'b>);

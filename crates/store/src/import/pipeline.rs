@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 
-use layerstone_oci::{Compression, DiffId, Digest, Sha256Hasher, SourceLayer, VerifyingReader, compress};
+use layerstone_oci::{Compression, DiffId, Digest, Sha256Hasher, compress};
 
 /// Compressed bytes in one message.
 const BLOB_CHUNK: usize = 256 << 10;
@@ -145,26 +145,23 @@ impl Pipeline<'_> {
     }
 }
 
-/// Starts the threads for `layer`, whose blob is `blob`. `keep` gets the blob's bytes as they pass.
+/// Starts the threads for `blob`, compressed like this. `keep` gets the blob's bytes as they pass.
 ///
-/// A wrong digest or size of the blob is an error of the reader at its end.
+/// What `blob` finds wrong at its end is an error of the reader at its end.
 pub(super) fn start<'scope, 'env>(
     scope: &'scope thread::Scope<'scope, 'env>,
     blob: Box<dyn Read + Send + 'env>,
-    layer: &SourceLayer,
+    compression: Compression,
     keep: Keep<'env>,
 ) -> io::Result<(Inflated, Pipeline<'scope>)> {
     let (blob_out, blob_in) = sync_channel::<Message>(DEPTH);
     let (chunks_out, chunks_in) = sync_channel::<Message>(DEPTH);
     let (hash_out, hash_in) = sync_channel::<Arc<Chunk>>(DEPTH);
     let (blob_pool, pool) = (Pool::new(BLOB_CHUNK), Pool::new(CHUNK));
-    let verified = VerifyingReader::new(blob, layer.descriptor.digest.clone(), Some(layer.descriptor.size))
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let compression = layer.compression;
     let blob_read = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&blob_read);
     let reader_pool = Arc::clone(&blob_pool);
-    spawn(scope, "layer-read", move || read_blob(verified, &reader_pool, keep, &count, &blob_out))?;
+    spawn(scope, "layer-read", move || read_blob(blob, &reader_pool, keep, &count, &blob_out))?;
     let inflater_pool = Arc::clone(&pool);
     spawn(scope, "layer-inflate", move || {
         let mut input = Inflated::new(blob_in, blob_pool, Arc::default());

@@ -1,0 +1,331 @@
+//! The command line as it is typed. What each verb does is in [`crate::cmd`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use layerstone_oci::Platform;
+
+/// Stores, proves, mounts, edits and ships container image layers, Windows layers included.
+#[derive(Debug, Parser)]
+#[command(name = "layerstone", version, propagate_version = true, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The store [default: /var/lib/layerstone as root, else $XDG_DATA_HOME/layerstone]
+    #[arg(long, global = true, env = "LAYERSTONE_ROOT", value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress and no remarks
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more; twice for even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Do the main job on samples that are in the program: import, verify, change, commit, export
+    Demo(Demo),
+    /// Import an image: OCI layout, OCI archive or docker archive, `-` for standard input
+    Import(Import),
+    /// Write an image out
+    Export(Export),
+    /// List the images
+    Images,
+    /// List the stored layers
+    Layers,
+    /// Show an image, layer or scratch in full
+    Inspect(Inspect),
+    /// Show the files of an image (merged) or of one layer
+    Tree(Tree),
+    /// Print a file of an image; `PATH:STREAM` for an alternate data stream
+    Cat(Cat),
+    /// Show what differs between two images, or what a scratch has changed
+    Diff(Diff),
+    /// Prove that what is stored is what was published
+    Verify(Verify),
+    /// Write the merged tree of an image as plain files
+    Unpack(Unpack),
+    /// Writable layers
+    #[command(subcommand)]
+    Scratch(ScratchVerb),
+    /// Attach an image (read-only) or a scratch (writable) to a directory
+    Mount(Mount),
+    /// Detach what `mount` attached
+    Umount(Umount),
+    /// Make the changes of a scratch a layer, and a new image
+    Commit(Commit),
+    /// Remove images (`gc` then frees what they took)
+    Rmi(Rmi),
+    /// Free what no image and no scratch needs
+    Gc(Gc),
+    /// Show what the store takes on disk
+    Df,
+    /// Check the whole store
+    Fsck(Fsck),
+    /// Show what this host can do, and what is missing
+    Doctor,
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Write the manual pages to a directory
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Leave the store and everything else in DIR
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// An OCI layout directory, an OCI archive or a docker archive; `-` reads an archive from standard input
+    #[arg(value_name = "SRC")]
+    pub(crate) source: PathBuf,
+    /// Which image of the source, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) image: Option<String>,
+    /// What to call it in the store [default: its name in the source]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Which platform, as os/arch[/variant][:os.version]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+    /// Keep the compressed blobs, so that an export has the same manifest digest
+    #[arg(long)]
+    pub(crate) keep_blobs: bool,
+    /// How many layers to unpack at once [default: one per processor]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<std::num::NonZeroUsize>,
+    /// The most bytes that one layer may inflate to
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_layer_size: Option<u64>,
+    /// The most entries that one layer may have
+    #[arg(long, value_name = "N")]
+    pub(crate) max_layer_entries: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    /// A directory
+    Oci,
+    /// A tar of such a directory
+    OciArchive,
+    /// What `docker load` reads
+    DockerArchive,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Compression {
+    /// gzip, with all processors
+    Gzip,
+    /// Zstandard
+    Zstd,
+    /// As it is
+    None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The image
+    pub(crate) image: String,
+    /// Where to; `-` writes an archive to standard output
+    #[arg(value_name = "DEST")]
+    pub(crate) dest: PathBuf,
+    /// What to write [default: by DEST: an archive for `-` and names that end in .tar, else a layout directory]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// How to compress layers whose blob was not kept
+    #[arg(long, value_enum, default_value = "gzip")]
+    pub(crate) compression: Compression,
+    /// The compression's level
+    #[arg(long, value_name = "N")]
+    pub(crate) level: Option<i32>,
+    /// Which platform, where the name stands for several
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// Name or id of an image, id of a layer, name of a scratch
+    pub(crate) object: String,
+    /// Which platform, where the name stands for several
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tree {
+    /// An image, a layer (its own entries only) or a scratch
+    pub(crate) object: String,
+    /// Where to start
+    pub(crate) path: Option<String>,
+    /// Show mode or Windows attributes, owner, size, time and the layer that an entry comes from
+    #[arg(short, long)]
+    pub(crate) long: bool,
+    /// How deep to go
+    #[arg(long, value_name = "N")]
+    pub(crate) depth: Option<usize>,
+    /// Which platform, where the name stands for several
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cat {
+    /// An image or scratch
+    pub(crate) object: String,
+    /// Which file; Windows paths are understood for Windows images
+    pub(crate) path: String,
+    /// Which platform, where the name stands for several
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// An image, or a scratch when it stands alone
+    pub(crate) a: String,
+    /// The image to compare with
+    pub(crate) b: Option<String>,
+    /// Which platform, where a name stands for several
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// An image or layer [default: everything]
+    pub(crate) object: Option<String>,
+    /// Everything
+    #[arg(long, conflicts_with = "object")]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unpack {
+    /// The image
+    pub(crate) image: String,
+    /// A directory that is new or empty
+    pub(crate) dir: PathBuf,
+    /// Of a Windows image, unpack Files/, Hives/ and UtilityVM/ instead of what is C:\
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Which platform, where the name stands for several
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScratchVerb {
+    /// Make a writable layer over an image
+    Create {
+        /// What to call it
+        name: String,
+        /// The image below
+        image: String,
+        /// Which platform, where the name stands for several
+        #[arg(long, value_name = "PLATFORM")]
+        platform: Option<Platform>,
+    },
+    /// Remove writable layers, and what was written to them
+    Rm {
+        /// Which
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// List them
+    Ls,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mount {
+    /// An image or scratch
+    pub(crate) object: String,
+    /// Where to
+    pub(crate) dir: PathBuf,
+    /// Of a Windows image, show Files/, Hives/ and UtilityVM/ instead of what is C:\
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Which platform, where the name stands for several
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Umount {
+    /// Where it is attached
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Commit {
+    /// The scratch
+    pub(crate) scratch: String,
+    /// What to call the new image
+    pub(crate) name: String,
+    /// Who made it
+    #[arg(long)]
+    pub(crate) author: Option<String>,
+    /// What it is for
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
+    /// Creation time, RFC 3339 [default: $SOURCE_DATE_EPOCH or now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) created: Option<String>,
+    /// Store the new layer's compressed blob too
+    #[arg(long)]
+    pub(crate) keep_blobs: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rmi {
+    /// Which images
+    #[arg(required = true)]
+    pub(crate) images: Vec<String>,
+    /// Also when a scratch lies over it
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Only say what would be freed
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fsck {
+    /// Mend what can be mended, set aside what cannot
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Do not read the contents of the layers
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// For which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Where to write them
+    pub(crate) dir: PathBuf,
+}

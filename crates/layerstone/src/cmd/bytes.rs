@@ -1,0 +1,89 @@
+//! `cat`.
+
+use std::io::{self, Write as _};
+
+use layerstone_layer::Os;
+use layerstone_layer::merge::Merged;
+use layerstone_layer::view::{LayerView, NodeKind};
+
+use super::object::{self, Object};
+use super::tree::not_a_file;
+use super::{App, stdout_failed};
+use crate::args::Cat;
+use crate::error::{IoContext as _, Result};
+
+pub(crate) fn cat(app: &App, args: &Cat) -> Result<()> {
+    let store = app.existing_store()?;
+    match object::find(&store, &args.object, args.platform.as_ref())? {
+        Object::Image(image) => {
+            print(&store.chain_view(&image.chain_ids(), image.os())?, &args.path, image.os(), &args.object)
+        }
+        Object::Scratch(scratch) => {
+            print(&store.scratch_view(&scratch)?, &args.path, scratch.description().os, &args.object)
+        }
+        Object::Layer(layer) => {
+            let os = layer.description().os;
+            print(&Merged::new(vec![layer], os), &args.path, os, &args.object)
+        }
+    }
+}
+
+fn print<V: LayerView<Error = layerstone_store::Error>>(
+    view: &Merged<V>,
+    text: &str,
+    os: Os,
+    place: &str,
+) -> Result<()> {
+    let (file, stream) = split_stream(text, os);
+    let (path, node) = object::node_at(view, &object::path_in(file, os)?, true, place)?;
+    if !matches!(node.node.kind, NodeKind::File { .. }) && stream.is_none() {
+        return Err(not_a_file(&path));
+    }
+    let Some((layer, id)) = node.sources.first() else { return Err(not_a_file(&path)) };
+    if let Some(stream) = stream
+        && !node.node.streams.iter().any(|(name, _)| name == stream.as_bytes())
+    {
+        return Err(layerstone_store::Error::NoPath {
+            path: path.join(format!(":{stream}").as_bytes()),
+            place: format!("`{place}`"),
+        }
+        .into());
+    }
+    let mut reader = view.layers()[*layer].open(id, stream.map(str::as_bytes))?;
+    let mut out = io::stdout().lock();
+    io::copy(&mut reader, &mut out).doing("copy to standard output", path.to_string())?;
+    out.flush().map_err(stdout_failed)
+}
+
+/// `C:\a\b:stream` is a file and a stream; the colon of a drive is none.
+fn split_stream(text: &str, os: Os) -> (&str, Option<&str>) {
+    if os != Os::Windows {
+        return (text, None);
+    }
+    let start = text.rfind(['/', '\\']).map_or(0, |slash| slash + 1);
+    let name = &text[start..];
+    let from = if start == 0 && name.len() > 1 && name.as_bytes()[1] == b':' { 2 } else { 0 };
+    match name[from..].find(':') {
+        Some(colon) => {
+            let at = start + from + colon;
+            let stream = text[at + 1..].trim_end_matches(":$DATA");
+            (&text[..at], Some(stream).filter(|stream| !stream.is_empty()))
+        }
+        None => (text, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_follows_the_last_name_and_a_drive_is_none() {
+        let windows = |text| split_stream(text, Os::Windows);
+        assert_eq!(windows(r"C:\a\b.txt:s"), (r"C:\a\b.txt", Some("s")));
+        assert_eq!(windows(r"C:\a\b.txt"), (r"C:\a\b.txt", None));
+        assert_eq!(windows(r"C:b.txt:s:$DATA"), ("C:b.txt", Some("s")));
+        assert_eq!(windows("Files/a:$x"), ("Files/a", Some("$x")));
+        assert_eq!(split_stream("a:b", Os::Linux), ("a:b", None));
+    }
+}

@@ -1,0 +1,55 @@
+//! `doctor`: what this host can do.
+
+use serde::Serialize;
+
+use super::App;
+use crate::error::Result;
+
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    ok: bool,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+pub(crate) fn run(app: &App) -> Result<()> {
+    let mut lines = vec![store_line(app)];
+    for capability in layerstone_store::attach::probe() {
+        lines.push(Line {
+            name: capability.name.to_string(),
+            ok: capability.available,
+            detail: capability.detail,
+            hint: capability.hint,
+        });
+    }
+    app.print(&lines, |out| {
+        for line in &lines {
+            writeln!(out, "{}  {}: {}", if line.ok { "ok     " } else { "missing" }, line.name, line.detail)?;
+            if let Some(hint) = &line.hint {
+                writeln!(out, "         {hint}")?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Whether the store can be written to.
+fn store_line(app: &App) -> Line {
+    let name = "store".to_owned();
+    let place = app.root.display();
+    if !app.root.exists() {
+        let detail = format!("{place} does not exist yet; the first import makes it");
+        return Line { name, ok: true, detail, hint: None };
+    }
+    match app.existing_store().and_then(|store| Ok(store.stage().map(drop)?)) {
+        Ok(()) => Line { name, ok: true, detail: format!("{place} can be read and written"), hint: None },
+        Err(error) => Line {
+            name,
+            ok: false,
+            detail: format!("{place}: {error}"),
+            hint: Some("choose another store with --root, or run as its owner".into()),
+        },
+    }
+}

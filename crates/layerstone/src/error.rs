@@ -1,0 +1,179 @@
+//! Errors as the user sees them: what was being done, what went wrong, what to do about it.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::PathBuf;
+
+/// What a verb can fail with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] layerstone_store::Error),
+    /// An image source.
+    #[error(transparent)]
+    Oci(#[from] layerstone_oci::Error),
+    /// Comparing.
+    #[error(transparent)]
+    Diff(#[from] layerstone_layer::diff::Error<layerstone_store::Error>),
+    /// The system.
+    #[error("cannot {doing} `{}`", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The user asked for something that makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Verification found damage; it has been printed.
+    #[error("{0}")]
+    Damage(String),
+    /// The demo found that something was not as it must be.
+    #[error("the demo failed: {0}")]
+    Demo(String),
+    /// JSON output.
+    #[error("writing JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Adds what was being done, on which path.
+pub(crate) trait IoContext<T> {
+    fn doing(self, doing: &'static str, path: impl Into<PathBuf>) -> Result<T>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn doing(self, doing: &'static str, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|source| Error::Io { doing, path: path.into(), source })
+    }
+}
+
+impl Error {
+    /// 1 failed, 2 wrong usage, 3 damage, 4 the host lacks what is needed.
+    pub(crate) fn exit_code(&self) -> u8 {
+        use layerstone_store::Error as Store;
+        match self {
+            Error::Usage(_) => 2,
+            Error::Damage(_) | Error::Store(Store::Damaged { .. }) => 3,
+            Error::Store(Store::Unsupported { .. }) => 4,
+            _ => 1,
+        }
+    }
+
+    /// Standard output was closed by whoever read it: no error worth a word.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        causes(self).any(|cause| {
+            cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        })
+    }
+
+    /// The error, its causes and a hint, as lines.
+    pub(crate) fn report(&self) -> String {
+        let mut text = format!("error: {self}");
+        let mut last = self.to_string();
+        for cause in causes(self).skip(1) {
+            let message = cause.to_string();
+            // Some libraries repeat their cause in their own message.
+            if !last.contains(&message) {
+                text.push_str(&format!("\n  caused by: {message}"));
+            }
+            last = message;
+        }
+        if let Some(hint) = self.hint() {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+        text
+    }
+
+    fn hint(&self) -> Option<String> {
+        use layerstone_oci::Error as Oci;
+        use layerstone_store::Error as Store;
+        let oci = match self {
+            Error::Oci(error) | Error::Store(Store::Oci(error)) => Some(error),
+            _ => None,
+        };
+        if let Some(error) = oci {
+            match error {
+                Oci::NotALayout { .. } => {
+                    return Some(
+                        "`layerstone import SRC` makes a store; --root or LAYERSTONE_ROOT says where it is"
+                            .into(),
+                    );
+                }
+                Oci::SeveralImages { .. } => return Some("choose one with --image NAME".into()),
+                Oci::NoMatchingPlatform { .. } => return Some("choose one with --platform".into()),
+                Oci::ForeignLayer { .. } => {
+                    return Some(
+                        "this layer is not in the file: fetch it from one of its addresses first".into(),
+                    );
+                }
+                Oci::BlobMissing { .. } => {
+                    return Some(
+                        "the file holds only a part of the image: copy it again with all its layers".into(),
+                    );
+                }
+                _ => {}
+            }
+        }
+        match self {
+            Error::Store(Store::NoImage(_)) => Some("`layerstone images` lists what is there".into()),
+            Error::Store(Store::NoScratch(_)) => Some("`layerstone scratch ls` lists what is there".into()),
+            Error::Store(Store::NoLayer(_)) => {
+                Some("import the image again: a layer that is missing is unpacked again".into())
+            }
+            Error::Store(Store::ScratchExists(name)) => {
+                Some(format!("choose another name, or remove it with `layerstone scratch rm {name}`"))
+            }
+            Error::Store(Store::Ambiguous { what: "platform", .. }) => {
+                Some("choose one with --platform".into())
+            }
+            Error::Store(Store::Ambiguous { .. }) => Some("give more digits".into()),
+            Error::Store(Store::DiffIdMismatch { .. }) => {
+                Some("the image was put together wrongly, or its configuration belongs to another one".into())
+            }
+            Error::Store(Store::Limit { .. }) => Some(
+                "if the layer is meant to be that large, raise --max-layer-size or --max-layer-entries"
+                    .into(),
+            ),
+            Error::Store(
+                Store::Damaged { .. }
+                | Store::Image { .. }
+                | Store::Attribute { .. }
+                | Store::Split { .. }
+                | Store::Json { .. },
+            ) => Some("`layerstone fsck` shows all damage, `fsck --repair` mends or sets aside".into()),
+            Error::Store(Store::Unsupported { .. }) => {
+                Some("`layerstone doctor` shows what this host can do and how to get the rest".into())
+            }
+            Error::Store(Store::InUse { .. }) => Some("detach or finish that first".into()),
+            Error::Store(Store::Version { .. }) => Some("use a newer layerstone for this store".into()),
+            _ => self.hint_by_errno(),
+        }
+    }
+
+    fn hint_by_errno(&self) -> Option<String> {
+        let kind = causes(self).find_map(|cause| cause.downcast_ref::<io::Error>().map(io::Error::kind))?;
+        Some(match kind {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "free space (`layerstone gc` frees what no image needs); nothing half-done was left".into()
+            }
+            io::ErrorKind::PermissionDenied => {
+                "run as the store's owner, or choose another store with --root".into()
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "the store lies on a read-only file system: choose another with --root".into()
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// An error and its causes.
+fn causes(error: &Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(Some(error as &(dyn StdError + 'static)), |&error| error.source())
+}

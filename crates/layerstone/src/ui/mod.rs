@@ -1,0 +1,5 @@
+//! How things are shown: tables, sizes, times, progress.
+
+pub(crate) mod progress;
+pub(crate) mod table;
+pub(crate) mod text;

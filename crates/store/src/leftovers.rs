@@ -1,0 +1,112 @@
+//! What processes that died left behind: staging directories nobody holds, and temporary files.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{IoContext, Result};
+use crate::root::{Store, read_dir_or_empty};
+use crate::usage;
+
+/// How the names of all temporary files begin: those of blobs, of `index.json`, and of `write_file`.
+const TEMPORARY: &str = ".tmp";
+
+/// Something that a dead process left.
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    pub(crate) path: PathBuf,
+    /// Bytes of disk.
+    pub(crate) bytes: u64,
+    /// Held until it is removed, so that nobody who is just making the directory takes it for his.
+    _lock: Option<File>,
+}
+
+impl Leftover {
+    pub(crate) fn remove(&self) -> Result<()> {
+        remove_tree(&self.path)
+    }
+}
+
+/// Whether a file name is that of a file in the making.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
+}
+
+impl Store {
+    /// What dead processes left. Only right while the store is held alone: otherwise a temporary file may be in use.
+    pub(crate) fn leftovers(&self) -> Result<Vec<Leftover>> {
+        let mut found = Vec::new();
+        for entry in read_dir_or_empty(&self.staging_root())? {
+            let path = entry.path();
+            let is_dir = entry.file_type().doing("look at", &path)?.is_dir();
+            if is_dir && let Some(lock) = abandoned(&path)? {
+                found.push(Leftover { bytes: usage::of(&path)?, path, _lock: lock });
+            } else if !is_dir && entry.file_name().to_str().is_some_and(is_temporary) {
+                found.push(Leftover { bytes: usage::of(&path)?, path, _lock: None });
+            }
+        }
+        let blobs = self.root().join("blobs").join("sha256");
+        for directory in [self.root(), &blobs] {
+            for entry in read_dir_or_empty(directory)? {
+                let path = entry.path();
+                if entry.file_name().to_str().is_some_and(is_temporary)
+                    && entry.file_type().doing("look at", &path)?.is_file()
+                {
+                    found.push(Leftover { bytes: usage::of(&path)?, path, _lock: None });
+                }
+            }
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+}
+
+/// The lock of a staging directory whose maker is dead; `None` inside when it has not even a lock.
+fn abandoned(path: &Path) -> Result<Option<Option<File>>> {
+    let lock = path.join("lock");
+    let file = match File::options().write(true).open(&lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(None)),
+        Err(error) => return Err(error).doing("open", lock),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Some(file))),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(error).doing("lock", lock),
+    }
+}
+
+/// Removes a file or a directory with everything in it; it is no error when there is nothing.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => match fs::remove_dir_all(path) {
+            // overlayfs makes directories that not even their owner may list.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                unlock(path);
+                fs::remove_dir_all(path)
+            }
+            result => result,
+        },
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.doing("remove", path),
+    }
+}
+
+/// Gives the owner every right on all directories below, as far as that is possible.
+fn unlock(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                unlock(&entry.path());
+            }
+        }
+    }
+    let _ = path;
+}
