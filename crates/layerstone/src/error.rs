@@ -100,15 +100,22 @@ impl Error {
         if let Some(error) = oci {
             match error {
                 Oci::NotALayout { .. } => {
-                    return Some("`layerstone import SRC` makes a store; --root or LAYERSTONE_ROOT says where it is".into());
+                    return Some(
+                        "`layerstone import SRC` makes a store; --root or LAYERSTONE_ROOT says where it is"
+                            .into(),
+                    );
                 }
                 Oci::SeveralImages { .. } => return Some("choose one with --image NAME".into()),
                 Oci::NoMatchingPlatform { .. } => return Some("choose one with --platform".into()),
                 Oci::ForeignLayer { .. } => {
-                    return Some("this layer is not in the file: fetch it from one of its addresses first".into());
+                    return Some(
+                        "this layer is not in the file: fetch it from one of its addresses first".into(),
+                    );
                 }
                 Oci::BlobMissing { .. } => {
-                    return Some("the file holds only a part of the image: copy it again with all its layers".into());
+                    return Some(
+                        "the file holds only a part of the image: copy it again with all its layers".into(),
+                    );
                 }
                 _ => {}
             }
@@ -122,14 +129,17 @@ impl Error {
             Error::Store(Store::ScratchExists(name)) => {
                 Some(format!("choose another name, or remove it with `layerstone scratch rm {name}`"))
             }
-            Error::Store(Store::Ambiguous { what: "platform", .. }) => Some("choose one with --platform".into()),
+            Error::Store(Store::Ambiguous { what: "platform", .. }) => {
+                Some("choose one with --platform".into())
+            }
             Error::Store(Store::Ambiguous { .. }) => Some("give more digits".into()),
             Error::Store(Store::DiffIdMismatch { .. }) => {
                 Some("the image was put together wrongly, or its configuration belongs to another one".into())
             }
-            Error::Store(Store::Limit { .. }) => {
-                Some("if the layer is meant to be that large, raise --max-layer-size or --max-layer-entries".into())
-            }
+            Error::Store(Store::Limit { .. }) => Some(
+                "if the layer is meant to be that large, raise --max-layer-size or --max-layer-entries"
+                    .into(),
+            ),
             Error::Store(
                 Store::Damaged { .. }
                 | Store::Image { .. }
@@ -155,7 +165,9 @@ impl Error {
             io::ErrorKind::PermissionDenied => {
                 "run as the store's owner, or choose another store with --root".into()
             }
-            io::ErrorKind::ReadOnlyFilesystem => "the store lies on a read-only file system: choose another with --root".into(),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "the store lies on a read-only file system: choose another with --root".into()
+            }
             _ => return None,
         })
     }

@@ -156,6 +156,10 @@ impl<R: Read> SplitReader<R> {
                 if len > MAX_LITERAL as u64 {
                     return Err(damaged("a literal is longer than the format allows"));
                 }
+                // Literals without bytes would let a small file hold operations without end.
+                if len == 0 {
+                    return Err(damaged("a literal is empty"));
+                }
                 self.literal.resize(len as usize, 0);
                 self.ops.read_exact(&mut self.literal).map_err(failed)?;
                 self.count(len)?;

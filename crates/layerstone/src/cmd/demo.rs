@@ -53,7 +53,8 @@ impl Runner<'_> {
         let milliseconds = started.elapsed().as_secs_f64() * 1e3;
         if !self.app.json {
             let mut out = std::io::stdout().lock();
-            writeln!(out, "{image:<8} {step:<10} {milliseconds:>7.1} ms  {result}").map_err(super::stdout_failed)?;
+            writeln!(out, "{image:<8} {step:<10} {milliseconds:>7.1} ms  {result}")
+                .map_err(super::stdout_failed)?;
         }
         self.steps.push(Step { image, step, result, milliseconds });
         Ok(value)
@@ -71,7 +72,10 @@ pub(crate) fn run(app: &App, args: &Demo) -> Result<()> {
         (None, None) => return Err(Error::Demo("there is no directory to work in".into())),
     };
     if base.join("store").exists() {
-        return Err(Error::Usage(format!("`{}` holds a demo already: choose another directory", base.display())));
+        return Err(Error::Usage(format!(
+            "`{}` holds a demo already: choose another directory",
+            base.display()
+        )));
     }
     fs::create_dir_all(&base).doing("create", &base)?;
     let mut runner = Runner { app, steps: Vec::new() };
@@ -133,7 +137,9 @@ fn image(runner: &mut Runner<'_>, base: &Path, name: &'static str, archive: &[u8
     runner.step(name, "verify", || {
         let second = Store::create(base.join("second"))?;
         let (_, again) = import(&second, &exported, &format!("demo/{name}:again"))?;
-        must(again.config.diff_ids() == committed.config.diff_ids(), || "the export has other DiffIDs".into())?;
+        must(again.config.diff_ids() == committed.config.diff_ids(), || {
+            "the export has other DiffIDs".into()
+        })?;
         let (result, ()) = verify(&second, &again)?;
         Ok((format!("imported into a second store: {result}"), ()))
     })?;

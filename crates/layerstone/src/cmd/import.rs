@@ -153,8 +153,10 @@ fn findings(app: &App, layers: &[ImportedLayer]) {
 fn name_from_path(path: &Path) -> Result<String> {
     let stem = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let stem = stem.split(".tar").next().unwrap_or_default().to_ascii_lowercase();
-    let name: String =
-        stem.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' }).collect();
+    let name: String = stem
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' })
+        .collect();
     if name.is_empty() || name == "-" {
         return Err(Error::Usage("the image has no name in its source: give one with --name".into()));
     }

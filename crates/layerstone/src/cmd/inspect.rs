@@ -68,7 +68,8 @@ fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
     let mut layers = Vec::new();
     let parts = image.manifest.layers().iter().zip(image.config.diff_ids()).zip(image.chain_ids());
     for ((descriptor, diff_id), chain) in parts {
-        let stored = if store.has_layer(&chain)? { Some(store.layer(&chain)?.description().clone()) } else { None };
+        let stored =
+            if store.has_layer(&chain)? { Some(store.layer(&chain)?.description().clone()) } else { None };
         layers.push(ImageLayer {
             digest: descriptor.digest.to_string(),
             media_type: descriptor.media_type.to_string(),

@@ -34,7 +34,10 @@ pub(crate) fn rmi(app: &App, args: &Rmi) -> Result<()> {
             Ok(())
         })?;
         if !row.scratches.is_empty() {
-            app.remark(format_args!("its layers stay as long as these scratches: {}", row.scratches.join(", ")));
+            app.remark(format_args!(
+                "its layers stay as long as these scratches: {}",
+                row.scratches.join(", ")
+            ));
         }
     }
     Ok(())
@@ -74,7 +77,9 @@ pub(crate) fn gc(app: &App, args: &Gc) -> Result<()> {
     };
     app.print(&row, |out| {
         let lists = outcome.layers.iter().map(|(chain, bytes)| ("layer", chain.0.to_string(), *bytes));
-        for (what, id, bytes) in lists.chain(outcome.blobs.iter().map(|(d, bytes)| ("blob", d.to_string(), *bytes))) {
+        for (what, id, bytes) in
+            lists.chain(outcome.blobs.iter().map(|(d, bytes)| ("blob", d.to_string(), *bytes)))
+        {
             writeln!(out, "{what:<6} {}  {}", short(&id), text::size(bytes))?;
         }
         let verb = if args.dry_run { "would free" } else { "freed" };
@@ -120,7 +125,12 @@ pub(crate) fn df(app: &App) -> Result<()> {
         layers: usage
             .layers
             .into_iter()
-            .map(|l| Layer { chain_id: l.chain.0.to_string(), bytes: l.bytes, shared: l.shared, images: l.images })
+            .map(|l| Layer {
+                chain_id: l.chain.0.to_string(),
+                bytes: l.bytes,
+                shared: l.shared,
+                images: l.images,
+            })
             .collect(),
         scratches: usage.scratches.into_iter().map(|s| Scratch { name: s.name, bytes: s.bytes }).collect(),
         blobs: usage.blobs,

@@ -36,7 +36,8 @@ pub(super) fn find(store: &Store, name: &str, platform: Option<&Platform>) -> Re
 /// A path as the user types it. For Windows, `C:\Windows\x` and `Windows/x` mean `Files/Windows/x`, unless the path starts
 /// with one of the layer's own roots.
 pub(super) fn path_in(text: &str, os: Os) -> Result<LayerPath> {
-    let usage = |error: layerstone_layer::path::PathError| Error::Usage(format!("the path `{text}`: {error}"));
+    let usage =
+        |error: layerstone_layer::path::PathError| Error::Usage(format!("the path `{text}`: {error}"));
     if os != Os::Windows {
         return Ok(LayerPath::normalise(text.as_bytes()).map_err(usage)?.0);
     }

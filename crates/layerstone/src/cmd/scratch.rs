@@ -84,7 +84,10 @@ pub(crate) fn diff(app: &App, args: &Diff) -> Result<()> {
     let changes = match (a, &args.b) {
         (Object::Scratch(scratch), None) => changed(&store.diff_scratch(&scratch)?),
         (_, None) => {
-            return Err(Error::Usage(format!("`{}` is no scratch: give a second image to compare with", args.a)));
+            return Err(Error::Usage(format!(
+                "`{}` is no scratch: give a second image to compare with",
+                args.a
+            )));
         }
         (Object::Image(a), Some(b)) => match object::find(&store, b, platform)? {
             Object::Image(b) => changed(&store.diff_images(&a, &b)?),

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
+use layerstone_layer::LayerPath;
 use layerstone_layer::merge::{Merged, MergedNode};
 use layerstone_layer::path::display_name;
 use layerstone_layer::view::{LayerView, Node, NodeKind};
-use layerstone_layer::LayerPath;
 use layerstone_store::{Store, StoredLayer};
 use serde::Serialize;
 
@@ -167,11 +167,14 @@ impl Row {
         };
         let windows = node.meta.windows.as_deref();
         let reparse = windows.and_then(|w| w.reparse.as_ref());
-        let windows_target =
-            reparse.and_then(|r| r.target()).map(|target| String::from_utf8_lossy(&target.to_wtf8()).into_owned());
+        let windows_target = reparse
+            .and_then(|r| r.target())
+            .map(|target| String::from_utf8_lossy(&target.to_wtf8()).into_owned());
         let sddl = windows.and_then(|w| w.security_descriptor.as_deref()).map(|bytes| {
             let parsed = layerstone_nt::SecurityDescriptor::parse(bytes);
-            parsed.and_then(|sd| layerstone_nt::sddl::format(&sd)).unwrap_or_else(|error| format!("({error})"))
+            parsed
+                .and_then(|sd| layerstone_nt::sddl::format(&sd))
+                .unwrap_or_else(|error| format!("({error})"))
         });
         Row {
             path: path.to_string(),

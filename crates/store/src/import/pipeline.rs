@@ -6,9 +6,9 @@
 //! ```
 
 use std::io::{self, BufRead, Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 
 use layerstone_oci::{Compression, DiffId, Digest, Sha256Hasher, compress};
@@ -21,7 +21,55 @@ const CHUNK: usize = 512 << 10;
 const DEPTH: usize = 6;
 
 /// Bytes, or why there are no more.
-type Message = io::Result<Arc<Vec<u8>>>;
+type Message = io::Result<Arc<Chunk>>;
+
+/// A buffer and how much of it is filled.
+#[derive(Default)]
+struct Chunk {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}
+
+/// Buffers of one size. They are filled again once everybody has read them: fresh memory costs as much as hashing it.
+struct Pool {
+    size: usize,
+    free: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Pool {
+    fn new(size: usize) -> Arc<Self> {
+        Arc::new(Pool { size, free: Mutex::default() })
+    }
+
+    /// Up to a buffer full of bytes from `reader`; fewer only at its end.
+    fn fill(&self, reader: &mut impl Read) -> io::Result<Chunk> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut buffer = free.unwrap_or_else(|| vec![0; self.size]);
+        let mut len = 0;
+        while len < buffer.len() {
+            match reader.read(&mut buffer[len..]) {
+                Ok(0) => break,
+                Ok(n) => len += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Chunk { buffer, len })
+    }
+
+    /// Takes a chunk back, if this was the last one who read it.
+    fn give_back(&self, chunk: Arc<Chunk>) {
+        if let Some(chunk) = Arc::into_inner(chunk).filter(|chunk| chunk.buffer.len() == self.size) {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(chunk.buffer);
+        }
+    }
+}
 
 /// Where a blob's own bytes are kept while it is read.
 pub(super) type Keep<'a> = Option<&'a mut (dyn Write + Send)>;
@@ -29,7 +77,8 @@ pub(super) type Keep<'a> = Option<&'a mut (dyn Write + Send)>;
 /// The inflated bytes of a blob, as a reader.
 pub(super) struct Inflated {
     messages: Receiver<Message>,
-    current: Arc<Vec<u8>>,
+    pool: Arc<Pool>,
+    current: Arc<Chunk>,
     at: usize,
     /// An error is repeated, so that nobody mistakes it for the end.
     failed: Option<io::ErrorKind>,
@@ -38,8 +87,8 @@ pub(super) struct Inflated {
 }
 
 impl Inflated {
-    fn new(messages: Receiver<Message>, blob_read: Arc<AtomicU64>) -> Self {
-        Inflated { messages, current: Arc::default(), at: 0, failed: None, blob_read }
+    fn new(messages: Receiver<Message>, pool: Arc<Pool>, blob_read: Arc<AtomicU64>) -> Self {
+        Inflated { messages, pool, current: Arc::default(), at: 0, failed: None, blob_read }
     }
 
     /// Bytes of the blob that have been read, by whatever thread.
@@ -53,10 +102,10 @@ impl BufRead for Inflated {
         if let Some(kind) = self.failed {
             return Err(kind.into());
         }
-        while self.at == self.current.len() {
+        while self.at == self.current.len {
             match self.messages.recv() {
                 Ok(Ok(chunk)) => {
-                    self.current = chunk;
+                    self.pool.give_back(std::mem::replace(&mut self.current, chunk));
                     self.at = 0;
                 }
                 Ok(Err(error)) => {
@@ -66,7 +115,7 @@ impl BufRead for Inflated {
                 Err(_) => return Ok(&[]),
             }
         }
-        Ok(&self.current[self.at..])
+        Ok(&self.current.bytes()[self.at..])
     }
 
     fn consume(&mut self, n: usize) {
@@ -107,24 +156,29 @@ pub(super) fn start<'scope, 'env>(
 ) -> io::Result<(Inflated, Pipeline<'scope>)> {
     let (blob_out, blob_in) = sync_channel::<Message>(DEPTH);
     let (chunks_out, chunks_in) = sync_channel::<Message>(DEPTH);
-    let (hash_out, hash_in) = sync_channel::<Arc<Vec<u8>>>(DEPTH);
+    let (hash_out, hash_in) = sync_channel::<Arc<Chunk>>(DEPTH);
+    let (blob_pool, pool) = (Pool::new(BLOB_CHUNK), Pool::new(CHUNK));
     let blob_read = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&blob_read);
-    spawn(scope, "layer-read", move || read_blob(blob, keep, &count, &blob_out))?;
+    let reader_pool = Arc::clone(&blob_pool);
+    spawn(scope, "layer-read", move || read_blob(blob, &reader_pool, keep, &count, &blob_out))?;
+    let inflater_pool = Arc::clone(&pool);
     spawn(scope, "layer-inflate", move || {
-        let mut input = Inflated::new(blob_in, Arc::default());
-        if let Err(error) = inflate(&mut input, compression, &chunks_out, &hash_out) {
+        let mut input = Inflated::new(blob_in, blob_pool, Arc::default());
+        if let Err(error) = inflate(&mut input, compression, &inflater_pool, &chunks_out, &hash_out) {
             let _ = chunks_out.send(Err(error));
         }
     })?;
+    let hasher_pool = Arc::clone(&pool);
     let hasher = thread::Builder::new().name("layer-hash".into()).spawn_scoped(scope, move || {
         let mut hasher = Sha256Hasher::new();
         for chunk in hash_in {
-            hasher.update(&chunk);
+            hasher.update(chunk.bytes());
+            hasher_pool.give_back(chunk);
         }
         hasher.finish()
     })?;
-    Ok((Inflated::new(chunks_in, blob_read), Pipeline { hasher }))
+    Ok((Inflated::new(chunks_in, pool, blob_read), Pipeline { hasher }))
 }
 
 fn spawn<'scope>(
@@ -136,18 +190,24 @@ fn spawn<'scope>(
 }
 
 /// Reads until the end or until nobody listens any more.
-fn read_blob(mut blob: impl Read, mut keep: Keep<'_>, count: &AtomicU64, out: &SyncSender<Message>) {
+fn read_blob(
+    mut blob: impl Read,
+    pool: &Pool,
+    mut keep: Keep<'_>,
+    count: &AtomicU64,
+    out: &SyncSender<Message>,
+) {
     loop {
-        let message = next_chunk(&mut blob, BLOB_CHUNK).and_then(|chunk| {
+        let message = pool.fill(&mut blob).and_then(|chunk| {
             if let Some(keep) = &mut keep {
-                keep.write_all(&chunk)?;
+                keep.write_all(chunk.bytes())?;
             }
             Ok(chunk)
         });
         match message {
-            Ok(chunk) if chunk.is_empty() => return,
+            Ok(chunk) if chunk.len == 0 => return,
             Ok(chunk) => {
-                count.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                count.fetch_add(chunk.len as u64, Ordering::Relaxed);
                 if out.send(Ok(Arc::new(chunk))).is_err() {
                     return;
                 }
@@ -163,34 +223,28 @@ fn read_blob(mut blob: impl Read, mut keep: Keep<'_>, count: &AtomicU64, out: &S
 fn inflate(
     input: &mut Inflated,
     compression: Compression,
+    pool: &Pool,
     out: &SyncSender<Message>,
-    hash: &SyncSender<Arc<Vec<u8>>>,
+    hash: &SyncSender<Arc<Chunk>>,
 ) -> io::Result<()> {
-    let mut listening = true;
     {
         let mut inflated = compress::decoder(compression, &mut *input)?;
-        while listening {
-            let chunk = Arc::new(next_chunk(&mut inflated, CHUNK)?);
-            if chunk.is_empty() {
+        loop {
+            let chunk = Arc::new(pool.fill(&mut inflated)?);
+            if chunk.len == 0 {
                 break;
             }
-            listening = hash.send(Arc::clone(&chunk)).is_ok() && out.send(Ok(chunk)).is_ok();
+            if hash.send(Arc::clone(&chunk)).is_err() || out.send(Ok(chunk)).is_err() {
+                return Ok(());
+            }
         }
     }
     // What is behind the compressed stream still belongs to the blob, whose digest is checked at its end.
-    while listening {
+    loop {
         let n = input.fill_buf()?.len();
         if n == 0 {
-            break;
+            return Ok(());
         }
         input.consume(n);
     }
-    Ok(())
-}
-
-/// Up to `size` bytes; fewer only at the end.
-fn next_chunk(reader: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
-    let mut chunk = Vec::with_capacity(size);
-    reader.by_ref().take(size as u64).read_to_end(&mut chunk)?;
-    Ok(chunk)
 }
