@@ -53,7 +53,7 @@ pub(crate) type Snapshot = BTreeMap<PathBuf, Item>;
 pub(crate) fn snapshot(root: &Path) -> Snapshot {
     let mut items = Snapshot::new();
     let mut todo = vec![PathBuf::new()];
-    let mut files: Vec<(PathBuf, u64)> = Vec::new();
+    let mut files: Vec<(PathBuf, (u64, u64))> = Vec::new();
     while let Some(path) = todo.pop() {
         let full = if path.as_os_str().is_empty() { root.to_owned() } else { root.join(&path) };
         let meta = fs::symlink_metadata(&full).unwrap();
@@ -71,7 +71,8 @@ pub(crate) fn snapshot(root: &Path) -> Snapshot {
                 todo.push(path.join(entry.unwrap().file_name()));
             }
         } else {
-            files.push((path.clone(), meta.ino()));
+            // In an overlay the number is one of the layer's, and so is the device.
+            files.push((path.clone(), (meta.dev(), meta.ino())));
         }
         let rdev = if matches!(kind, 'c' | 'b') {
             (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()))
@@ -94,7 +95,7 @@ pub(crate) fn snapshot(root: &Path) -> Snapshot {
         items.insert(path, item);
     }
     files.sort();
-    let mut first: HashMap<u64, PathBuf> = HashMap::new();
+    let mut first: HashMap<(u64, u64), PathBuf> = HashMap::new();
     for (path, inode) in files {
         let first = first.entry(inode).or_insert_with(|| path.clone()).clone();
         if let Some(item) = items.get_mut(&path) {
@@ -105,11 +106,7 @@ pub(crate) fn snapshot(root: &Path) -> Snapshot {
 }
 
 fn xattrs(path: &Path) -> BTreeMap<OsString, Vec<u8>> {
-    // A file system without attributes has none.
-    if llistxattr(path, &mut [0u8; 0][..]).unwrap_or(0) == 0 {
-        return BTreeMap::new();
-    }
-    let mut names = vec![0u8; 64 << 10];
+    let mut names = [0u8; 8 << 10];
     let length = llistxattr(path, &mut names[..]).unwrap();
     let mut out = BTreeMap::new();
     for name in names[..length].split(|&b| b == 0).filter(|name| !name.is_empty()) {

@@ -77,10 +77,10 @@ pub(crate) fn write_image(folder: &Path, name: &str, platform: &str, layers: &[L
 }
 
 /// The image of that name in the layout or archive at `path`.
-pub(crate) fn open(path: &Path, name: Option<&str>) -> (ImageSource, ResolvedImage) {
-    let source = open_source(path, &std::env::temp_dir()).unwrap();
-    let image = source.resolve(name, None).unwrap();
-    (source, image)
+pub(crate) fn open(path: &Path, name: Option<&str>) -> Result<(ImageSource, ResolvedImage)> {
+    let source = open_source(path, &std::env::temp_dir())?;
+    let image = source.resolve(name, None)?;
+    Ok((source, image))
 }
 
 /// Imports an image from a layout.
@@ -90,7 +90,7 @@ pub(crate) fn import_from(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Vec<ImportedLayer>> {
-    let (source, image) = open(path, Some(name));
+    let (source, image) = open(path, Some(name))?;
     store.import_image(&source, &image, name, options, &|_| {})
 }
 
