@@ -7,7 +7,7 @@
 //! | `<space>.winnt.sd` | security descriptor, self-relative |
 //! | `<space>.winnt.ea` | FILE_FULL_EA_INFORMATION list |
 //! | `<space>.winnt.reparse` | REPARSE_DATA_BUFFER |
-//! | `<space>.winnt.streams` | alternate streams: for each, u64 LE size, u8 name length, name, u8 key length, key in the stream directory |
+//! | `<space>.winnt.streams` | alternate streams: for each, u64 LE size, u16 LE name length, name, u16 LE key length, key in the stream directory |
 //! | `trusted.layerstone.xattr.<name>` | an attribute whose own name Linux cannot store, or that would be taken for one of these |
 //!
 //! `<space>` is `user` for files and directories and `trusted` for everything else: Linux refuses `user` attributes
@@ -198,9 +198,11 @@ fn encode_streams(streams: &[StreamRef]) -> Vec<u8> {
     for stream in streams {
         out.extend_from_slice(&stream.size.to_le_bytes());
         for text in [&stream.name, &stream.key] {
-            // Both come from names of at most 255 bytes.
-            out.push(text.len().min(255) as u8);
-            out.extend_from_slice(&text[..text.len().min(255)]);
+            // A name is at most 255 UTF-16 units on NTFS, which is up to three times as many bytes. One beyond 16 bits makes
+            // the value too long for an attribute, which the caller counts.
+            let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+            out.extend_from_slice(&len.to_le_bytes());
+            out.extend_from_slice(text);
         }
     }
     out
@@ -208,8 +210,8 @@ fn encode_streams(streams: &[StreamRef]) -> Vec<u8> {
 
 fn decode_streams(mut bytes: &[u8]) -> Option<Vec<StreamRef>> {
     fn text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let (&len, rest) = bytes.split_first()?;
-        let (text, rest) = rest.split_at_checked(usize::from(len))?;
+        let (&len, rest) = bytes.split_first_chunk()?;
+        let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(len)))?;
         *bytes = rest;
         Some(text)
     }

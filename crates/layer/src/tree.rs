@@ -13,7 +13,7 @@
 //!
 //! `C` is whatever stands for a file's stored bytes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use layerstone_nt::name as winname;
 
@@ -110,6 +110,8 @@ pub struct Directory {
     pub implicit: bool,
     /// Windows: the names by their folded form.
     folded: HashMap<winname::FoldedName, Box<[u8]>>,
+    /// Windows: the whiteouts, folded.
+    folded_whiteouts: HashSet<winname::FoldedName>,
 }
 
 /// A layer's own entries.
@@ -198,7 +200,12 @@ impl<C> LayerTree<C> {
             (EntryKind::Whiteout, _) => {
                 let (parent, name) = path.split_last()?;
                 let parent = self.make_directories(&parent, report);
-                self.directory_mut(parent)?.whiteouts.insert(name.into());
+                let windows = self.os == Os::Windows;
+                let directory = self.directory_mut(parent)?;
+                directory.whiteouts.insert(name.into());
+                if windows {
+                    directory.folded_whiteouts.insert(winname::fold(name));
+                }
                 None
             }
             (EntryKind::Directory, _) => Some(self.insert_directory(&path, meta, report)),
@@ -338,7 +345,11 @@ impl<C> LayerTree<C> {
         let mut at = Self::ROOT;
         for name in path.components() {
             let Some(directory) = self.directory(at) else { return true };
-            if directory.opaque || directory.whiteouts.contains(name) {
+            let whiteout = match self.os {
+                Os::Linux => directory.whiteouts.contains(name),
+                Os::Windows => directory.folded_whiteouts.contains(&winname::fold(name)),
+            };
+            if directory.opaque || whiteout {
                 return true;
             }
             match self.child(at, name) {

@@ -1,7 +1,7 @@
 //! The part of an import that needs the parent layers: links into them, their spelling of names, what whiteouts hide.
 //! Then the tree becomes the metadata of the image.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -86,33 +86,58 @@ impl Links<'_> {
     /// came later in this layer; otherwise the link is left out of the view.
     fn resolve(mut self, unpacked: &mut Unpacked) -> Result<()> {
         for (path, target) in unpacked.tree.pending_links() {
-            let found = self.parents.resolve_spelled(&target, false)?;
-            let node = match found {
-                Some((_, node)) if node.node.kind.is_directory() => {
-                    unpacked.report.note(Finding::ImpossibleLink, &path);
-                    None
+            // A link may have been resolved together with one that leads to it.
+            if pending(&unpacked.tree, &path).is_none() {
+                continue;
+            }
+            // A link to a link that waits itself: all of them are names of what is at the end.
+            let (mut names, mut end) = (vec![path], target);
+            let mut seen = HashSet::new();
+            let node = loop {
+                if let Some((real_path, node)) = self.parents.resolve_spelled(&end, false)? {
+                    break self.from_parent(real_path, &node, &names, unpacked)?;
                 }
-                Some((real_path, node)) => {
-                    unpacked.report.note(Finding::LinkToParent, &path);
-                    Some(self.copy(real_path, &node, unpacked)?)
-                }
-                None => {
-                    let later = unpacked.tree.find(&target).filter(|&id| {
-                        let kind = &unpacked.tree.node(id).kind;
-                        !matches!(kind, TreeKind::Directory(_) | TreeKind::PendingLink { .. })
-                    });
-                    if later.is_none() {
-                        unpacked.report.note(Finding::MissingLinkTarget, format_args!("{path} -> {target}"));
+                match unpacked.tree.find(&end) {
+                    Some(id) => match &unpacked.tree.node(id).kind {
+                        TreeKind::PendingLink { target } if seen.insert(id) => {
+                            let target = target.clone();
+                            names.push(std::mem::replace(&mut end, target));
+                        }
+                        TreeKind::Directory(_) | TreeKind::PendingLink { .. } => {
+                            names.iter().for_each(|name| unpacked.report.note(Finding::ImpossibleLink, name));
+                            break None;
+                        }
+                        _ => break Some(id),
+                    },
+                    None => {
+                        for name in &names {
+                            unpacked.report.note(Finding::MissingLinkTarget, format_args!("{name} -> {end}"));
+                        }
+                        break None;
                     }
-                    later
                 }
             };
-            match node {
-                Some(node) => unpacked.tree.link(&path, node, &mut unpacked.report),
-                None => unpacked.tree.unlink(&path),
+            for name in names {
+                match node {
+                    Some(node) => unpacked.tree.link(&name, node, &mut unpacked.report),
+                    None => unpacked.tree.unlink(&name),
+                }
             }
         }
         Ok(())
+    }
+
+    fn from_parent(
+        &mut self,
+        path: LayerPath,
+        node: &ParentNode,
+        names: &[LayerPath],
+        unpacked: &mut Unpacked,
+    ) -> Result<Option<NodeId>> {
+        let is_directory = node.node.kind.is_directory();
+        let finding = if is_directory { Finding::ImpossibleLink } else { Finding::LinkToParent };
+        names.iter().for_each(|name| unpacked.report.note(finding, name));
+        if is_directory { Ok(None) } else { self.copy(path, node, unpacked).map(Some) }
     }
 
     /// Copies a file of a parent layer into this one, under its own name too: that is what keeps both names one file.
@@ -177,6 +202,11 @@ impl Links<'_> {
         let data = unpacked.image.end_file().map_err(write_error)?;
         Ok(Stored { data, payload: None, key: stream.map(|_| (hash.digest(), size)) })
     }
+}
+
+/// The node at `path`, when it is a link that still waits for its target.
+fn pending(tree: &LayerTree<Stored>, path: &LayerPath) -> Option<NodeId> {
+    tree.find(path).filter(|&id| matches!(tree.node(id).kind, TreeKind::PendingLink { .. }))
 }
 
 /// Fits the tree to its parents: spelling, metadata of directories that only exist because of their children, and
