@@ -9,11 +9,13 @@
 // One exception: `attach/linux/loopdev.rs`, which asks the kernel for loop devices.
 #![deny(unsafe_code)]
 
+mod ahead;
 pub mod attach;
 mod beneath;
 mod chain;
 mod commit;
 pub mod df;
+mod direct;
 mod error;
 mod export;
 mod failpoint;

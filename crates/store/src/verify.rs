@@ -5,18 +5,21 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use layerstone_erofs::{Image, Nid, ReadAt as _};
+use layerstone_erofs::{Inode, Layout, Nid, ReadAt as _};
 use layerstone_layer::LayerPath;
 use layerstone_layer::split::{Op, Payload, SplitReader};
 use layerstone_layer::view::{LayerView as _, NodeKind};
 use layerstone_oci::{DiffId, Digest, Sha256Hasher};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::ahead::Ahead;
 use crate::error::{Error, IoContext, Result};
 use crate::layer::StoredLayer;
 
 /// Bytes read from an image at once.
 const CHUNK: usize = 512 << 10;
+/// A block of an image.
+const BLOCK: u64 = 4096;
 /// Chunks that wait to be hashed.
 const DEPTH: usize = 4;
 
@@ -203,14 +206,19 @@ impl StoredLayer {
         changed: &mut Vec<u64>,
     ) -> Result<u64> {
         let mut split = self.split()?;
-        let mut buffer = vec![0; CHUNK];
+        let data_end = self.description().metadata_offset;
+        let mut source = PayloadSource {
+            layer: self,
+            ahead: Ahead::start(&self.image_path(), BLOCK, data_end).doing("read", self.image_path())?,
+            buffer: vec![0; CHUNK],
+        };
         loop {
             let op =
                 split.next_op().map_err(|source| Error::Split { chain: self.chain_id().clone(), source })?;
             match op {
                 Op::Literal(bytes) => output(bytes).doing("write", "the archive")?,
                 Op::Payload(payload) => {
-                    let hash = self.payload(&payload, &mut buffer, output)?;
+                    let hash = source.payload(&payload, output)?;
                     if hash != payload.hash {
                         changed.push(payload.nid);
                     }
@@ -218,32 +226,6 @@ impl StoredLayer {
                 Op::End => return Ok(split_length(&split)),
             }
         }
-    }
-
-    fn payload(
-        &self,
-        payload: &Payload,
-        buffer: &mut [u8],
-        output: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> Result<u64> {
-        let image: &Image<File> = self.image();
-        let broken = |source| Error::Image { chain: self.chain_id().clone(), source };
-        let inode = image.inode(Nid(payload.nid)).map_err(broken)?;
-        let mut hasher = Xxh3::new();
-        for range in &payload.ranges {
-            let (mut at, end) = (range.offset, range.offset + range.len);
-            while at < end {
-                let want = usize::try_from(end - at).unwrap_or(buffer.len()).min(buffer.len());
-                let n = image.read_at(&inode, &mut buffer[..want], at).map_err(broken)?;
-                if n == 0 {
-                    return Err(self.damage(format!("inode {} is shorter than its payload", payload.nid)));
-                }
-                hasher.update(&buffer[..n]);
-                output(&buffer[..n]).doing("write", "the archive")?;
-                at += n as u64;
-            }
-        }
-        Ok(hasher.digest())
     }
 
     /// The names of some inodes.
@@ -261,6 +243,59 @@ impl StoredLayer {
             }
         }
         Ok(found)
+    }
+}
+
+/// Reads payloads out of an image.
+struct PayloadSource<'a> {
+    layer: &'a StoredLayer,
+    ahead: Ahead,
+    buffer: Vec<u8>,
+}
+
+impl PayloadSource<'_> {
+    /// Writes a payload to `output` and gives its hash.
+    fn payload(&mut self, payload: &Payload, output: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<u64> {
+        let broken = |source| Error::Image { chain: *self.layer.chain_id(), source };
+        let inode = self.layer.image().inode(Nid(payload.nid)).map_err(broken)?;
+        let mut hasher = Xxh3::new();
+        for range in &payload.ranges {
+            let (mut at, end) = (range.offset, range.offset + range.len);
+            while at < end {
+                let want = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+                let n = self.read(&inode, at, want)?;
+                if n == 0 {
+                    let what = format!("inode {} is shorter than its payload", payload.nid);
+                    return Err(self.layer.damage(what));
+                }
+                hasher.update(&self.buffer[..n]);
+                output(&self.buffer[..n]).doing("write", "the archive")?;
+                at += n as u64;
+            }
+        }
+        Ok(hasher.digest())
+    }
+
+    /// Reads up to `want` bytes of a file: whole blocks as they come, everything else where it is.
+    fn read(&mut self, inode: &Inode, at: u64, want: usize) -> Result<usize> {
+        // What lies in one piece, and where that piece ends.
+        let piece = match inode.layout {
+            Layout::Flat { start } => Some((start, inode.size)),
+            Layout::Inline { start, .. } => Some((start, inode.size - inode.size % BLOCK)),
+            Layout::None | Layout::Chunks { .. } => None,
+        };
+        if let Some((start, end)) = piece
+            && at < end
+        {
+            let want = usize::try_from(end - at).unwrap_or(want).min(want);
+            let read = self.ahead.read(start + at, &mut self.buffer[..want]);
+            let read = read.doing("read", self.layer.image_path())?;
+            if read > 0 {
+                return Ok(read);
+            }
+        }
+        let broken = |source| Error::Image { chain: *self.layer.chain_id(), source };
+        self.layer.image().read_at(inode, &mut self.buffer[..want], at).map_err(broken)
     }
 }
 

@@ -1,9 +1,6 @@
-//! The file behind an image in the making: large sequential writes past the page cache, on a thread of their own.
-//!
-//! Buffered writes of a fresh file cost several times what the disk itself takes, and push out everything else that is
-//! cached. Where the file system has no direct writes, buffered ones are used.
+//! The file behind an image in the making: large sequential writes on a thread of their own.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,40 +8,10 @@ use std::thread::JoinHandle;
 
 use layerstone_erofs::ImageOutput;
 
-/// Size of one write.
-const BUFFER: usize = 1 << 20;
+use crate::direct::{self, ALIGN, Aligned};
+
 /// Buffers in flight.
 const BUFFERS: usize = 4;
-/// What direct writes must be aligned to: the largest sector size in use.
-const ALIGN: usize = 4096;
-
-/// A buffer whose bytes start at an aligned address.
-struct Aligned {
-    bytes: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
-impl Aligned {
-    fn new() -> Self {
-        let bytes = vec![0; BUFFER + ALIGN];
-        let start = bytes.as_ptr().align_offset(ALIGN);
-        Aligned { bytes, start, len: 0 }
-    }
-
-    fn filled(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.len]
-    }
-
-    /// Takes as much of `input` as fits.
-    fn take(&mut self, input: &[u8]) -> usize {
-        let n = input.len().min(BUFFER - self.len);
-        let at = self.start + self.len;
-        self.bytes[at..at + n].copy_from_slice(&input[..n]);
-        self.len += n;
-        n
-    }
-}
 
 /// Writes an image file.
 pub(super) struct DirectOutput {
@@ -57,7 +24,7 @@ pub(super) struct DirectOutput {
 
 impl DirectOutput {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
-        let (file, direct) = open(path)?;
+        let file = direct::create(path)?;
         let (to_writer, work) = sync_channel::<Aligned>(BUFFERS);
         let (give_back, from_writer) = sync_channel::<Aligned>(BUFFERS);
         for _ in 1..BUFFERS {
@@ -67,9 +34,9 @@ impl DirectOutput {
         let writer = std::thread::Builder::new().name("layer-write".into()).spawn(move || {
             let mut offset = ALIGN as u64;
             for mut buffer in work {
-                write_at(&file, direct, buffer.filled(), offset)?;
-                offset += buffer.len as u64;
-                buffer.len = 0;
+                direct::write_all_at(&file, buffer.filled(), offset)?;
+                offset += buffer.filled().len() as u64;
+                buffer.clear();
                 let _ = give_back.try_send(buffer);
             }
             Ok(file)
@@ -106,7 +73,7 @@ impl DirectOutput {
 
     /// Waits for all writes, writes block 0 last, and makes the file durable.
     pub(super) fn finish(mut self) -> io::Result<()> {
-        if self.current.len > 0 {
+        if !self.current.is_empty() {
             self.submit()?;
         }
         self.to_writer = None;
@@ -119,7 +86,7 @@ impl DirectOutput {
         file.sync_data()?;
         let mut aligned = Aligned::new();
         aligned.take(&block0[..]);
-        write_at(&file, true, aligned.filled(), 0)?;
+        direct::write_all_at(&file, aligned.filled(), 0)?;
         file.sync_all()
     }
 }
@@ -129,7 +96,7 @@ impl ImageOutput for DirectOutput {
         while !bytes.is_empty() {
             let n = self.current.take(bytes);
             bytes = &bytes[n..];
-            if self.current.len == BUFFER {
+            if self.current.is_full() {
                 self.submit()?;
             }
         }
@@ -140,54 +107,4 @@ impl ImageOutput for DirectOutput {
         self.block0 = Some(Box::new(*block));
         Ok(())
     }
-}
-
-#[cfg(target_os = "linux")]
-fn open(path: &Path) -> io::Result<(File, bool)> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(0o644);
-    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
-    match options.clone().custom_flags(direct).open(path) {
-        Ok(file) => Ok((file, true)),
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            let _ = std::fs::remove_file(path);
-            Ok((options.open(path)?, false))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open(path: &Path) -> io::Result<(File, bool)> {
-    Ok((OpenOptions::new().read(true).write(true).create_new(true).open(path)?, false))
-}
-
-#[cfg(unix)]
-fn write_at(file: &File, direct: bool, bytes: &[u8], offset: u64) -> io::Result<()> {
-    use std::os::unix::fs::FileExt as _;
-    match file.write_all_at(bytes, offset) {
-        // Some file systems take O_DIRECT at open and refuse it at the first write.
-        #[cfg(target_os = "linux")]
-        Err(error) if direct && error.kind() == io::ErrorKind::InvalidInput => {
-            let flags = rustix::fs::fcntl_getfl(file)?;
-            rustix::fs::fcntl_setfl(file, flags.difference(rustix::fs::OFlags::DIRECT))?;
-            file.write_all_at(bytes, offset)
-        }
-        other => {
-            let _ = direct;
-            other
-        }
-    }
-}
-
-#[cfg(windows)]
-fn write_at(file: &File, _direct: bool, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-    use std::os::windows::fs::FileExt as _;
-    while !bytes.is_empty() {
-        let n = file.seek_write(bytes, offset)?;
-        bytes = &bytes[n..];
-        offset += n as u64;
-    }
-    Ok(())
 }
