@@ -100,8 +100,8 @@ impl StoredLayer {
         }
         let image_path = path.join(IMAGE);
         let file = File::open(&image_path).doing("open", &image_path)?;
-        let chain = description.chain_id.clone();
-        let damaged = |source| Error::Image { chain: chain.clone(), source };
+        let chain = description.chain_id;
+        let damaged = |source| Error::Image { chain, source };
         let image = Image::open(file).map_err(damaged)?;
         let streams = if description.os == Os::Windows {
             let root = image.inode(image.root()).map_err(damaged)?;
@@ -144,8 +144,7 @@ impl StoredLayer {
     pub fn split(&self) -> Result<SplitReader<File>> {
         let path = self.path.join(SPLIT);
         let open = || File::open(&path).doing("open", &path);
-        SplitReader::open(open()?, open()?)
-            .map_err(|source| Error::Split { chain: self.chain_id().clone(), source })
+        SplitReader::open(open()?, open()?).map_err(|source| Error::Split { chain: *self.chain_id(), source })
     }
 
     /// Bytes that the layer takes on disk.
@@ -157,7 +156,7 @@ impl StoredLayer {
     }
 
     fn damaged(&self, source: layerstone_erofs::Error) -> Error {
-        Error::Image { chain: self.chain_id().clone(), source }
+        Error::Image { chain: *self.chain_id(), source }
     }
 
     fn inode(&self, nid: Nid) -> Result<Inode> {
@@ -210,7 +209,7 @@ impl LayerView for StoredLayer {
         let stored = self.image.xattrs(&inode).map_err(|source| self.damaged(source))?;
         let stored = stored.into_iter().map(|x| Xattr { name: x.name, value: x.value }).collect();
         let decoded = encode::from_xattrs(stored, self.description.os)
-            .map_err(|source| Error::Attribute { chain: self.chain_id().clone(), nid: nid.0, source })?;
+            .map_err(|source| Error::Attribute { chain: *self.chain_id(), nid: nid.0, source })?;
         let (major, minor) = inode.rdev;
         let kind = match inode.file_type() {
             FileType::Directory => NodeKind::Directory { opaque: decoded.opaque },
@@ -259,13 +258,13 @@ impl LayerView for StoredLayer {
         let inode = self.inode(nid)?;
         let Some(stream) = stream else { return Ok(Box::new(self.file_reader(inode))) };
         let missing = || Error::Damaged {
-            chain: self.chain_id().clone(),
+            chain: *self.chain_id(),
             what: format!("inode {nid} has no stream `{}`", String::from_utf8_lossy(stream)),
         };
         let stored = self.image.xattrs(&inode).map_err(|source| self.damaged(source))?;
         let stored = stored.into_iter().map(|x| Xattr { name: x.name, value: x.value }).collect();
         let decoded = encode::from_xattrs(stored, self.description.os)
-            .map_err(|source| Error::Attribute { chain: self.chain_id().clone(), nid: nid.0, source })?;
+            .map_err(|source| Error::Attribute { chain: *self.chain_id(), nid: nid.0, source })?;
         let reference = decoded.streams.into_iter().find(|s| s.name == stream).ok_or_else(missing)?;
         Ok(Box::new(self.open_stream(&reference.key)?.ok_or_else(missing)?))
     }

@@ -173,7 +173,7 @@ impl Store {
     /// When it is not there or damaged.
     pub fn layer(&self, chain: &ChainId) -> Result<StoredLayer> {
         if !self.has_layer(chain)? {
-            return Err(Error::NoLayer(chain.clone()));
+            return Err(Error::NoLayer(*chain));
         }
         StoredLayer::open(self.layer_path(chain))
     }

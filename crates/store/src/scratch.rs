@@ -93,7 +93,7 @@ impl Store {
         let chain_ids = image.chain_ids();
         for chain in &chain_ids {
             if !self.has_layer(chain)? {
-                return Err(Error::NoLayer(chain.clone()));
+                return Err(Error::NoLayer(*chain));
             }
         }
         let path = self.scratch_root().join(name);

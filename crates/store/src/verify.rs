@@ -121,7 +121,7 @@ impl StoredLayer {
         let layer = self.clone();
         thread::spawn(move || {
             let mut output = Chunks { chunks: &chunks, buffer: Vec::with_capacity(CHUNK) };
-            let result = layer.write_archive(&mut output).map_err(|error| io::Error::other(error));
+            let result = layer.write_archive(&mut output).map_err(io::Error::other);
             let result = result.and_then(|_| output.flush());
             if let Err(error) = result {
                 let _ = chunks.send(Err(error));
@@ -131,7 +131,7 @@ impl StoredLayer {
     }
 
     fn damage(&self, what: String) -> Error {
-        Error::Damaged { chain: self.chain_id().clone(), what }
+        Error::Damaged { chain: *self.chain_id(), what }
     }
 
     /// Proves the layer: writes its archive again and compares its digest with the DiffID, and the image's metadata with
@@ -194,7 +194,7 @@ impl StoredLayer {
             }
         }
         if damage.is_empty() && actual != description.diff_id {
-            damage.push(Damage::DiffId { expected: description.diff_id.clone(), actual });
+            damage.push(Damage::DiffId { expected: description.diff_id, actual });
         }
         Ok(Verified { damage, bytes })
     }
@@ -213,8 +213,7 @@ impl StoredLayer {
             buffer: vec![0; CHUNK],
         };
         loop {
-            let op =
-                split.next_op().map_err(|source| Error::Split { chain: self.chain_id().clone(), source })?;
+            let op = split.next_op().map_err(|source| Error::Split { chain: *self.chain_id(), source })?;
             match op {
                 Op::Literal(bytes) => output(bytes).doing("write", "the archive")?,
                 Op::Payload(payload) => {

@@ -24,7 +24,7 @@ pub(crate) fn run(app: &App, args: &Verify) -> Result<()> {
         None => store.layer_ids()?,
         Some(name) => match object::find(&store, name, None)? {
             Object::Image(image) => image.chain_ids(),
-            Object::Layer(layer) => vec![layer.chain_id().clone()],
+            Object::Layer(layer) => vec![*layer.chain_id()],
             Object::Scratch(scratch) => scratch.description().chain_ids.clone(),
         },
     };

@@ -39,7 +39,7 @@ pub(super) fn finish(
 
     let Unpacked { image, split, tree, counts, mut report, archive_size } = unpacked;
     let Converted { tree, payloads } = convert(tree, &mut report);
-    let write_error = |source| Error::WriteImage { layer: job.layer.clone(), source };
+    let write_error = |source| Error::WriteImage { layer: *job.layer, source };
     // The volume's identity is the layer's: nothing in an image is random.
     let mut uuid = [0; 16];
     uuid.copy_from_slice(&job.chain.0.as_bytes()[..16]);
@@ -59,7 +59,7 @@ pub(super) fn finish(
     let description = Description {
         format: FORMAT,
         diff_id,
-        chain_id: job.chain.clone(),
+        chain_id: *job.chain,
         parent,
         os: job.os,
         archive_size,
@@ -95,7 +95,7 @@ impl Links<'_> {
             let mut seen = HashSet::new();
             let node = loop {
                 if let Some((real_path, node)) = self.parents.resolve_spelled(&end, false)? {
-                    break self.from_parent(real_path, &node, &names, unpacked)?;
+                    break self.in_parent(real_path, &node, &names, unpacked)?;
                 }
                 match unpacked.tree.find(&end) {
                     Some(id) => match &unpacked.tree.node(id).kind {
@@ -127,7 +127,7 @@ impl Links<'_> {
         Ok(())
     }
 
-    fn from_parent(
+    fn in_parent(
         &mut self,
         path: LayerPath,
         node: &ParentNode,
@@ -184,7 +184,7 @@ impl Links<'_> {
         size: u64,
         unpacked: &mut Unpacked,
     ) -> Result<Stored> {
-        let write_error = |source| Error::WriteImage { layer: self.job.layer.clone(), source };
+        let write_error = |source| Error::WriteImage { layer: *self.job.layer, source };
         let mut reader = layer.open(&nid, stream)?;
         unpacked.image.begin_file(size).map_err(write_error)?;
         let mut hash = xxhash_rust::xxh3::Xxh3::new();

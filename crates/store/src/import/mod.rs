@@ -268,8 +268,8 @@ impl Batch<'_> {
         failpoint("import-unpacked");
         if diff_id != layer.diff_id {
             return Err(Error::DiffIdMismatch {
-                layer: layer.descriptor.digest.clone(),
-                expected: layer.diff_id.clone(),
+                layer: layer.descriptor.digest,
+                expected: layer.diff_id,
                 actual: diff_id,
             });
         }

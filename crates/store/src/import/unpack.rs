@@ -51,15 +51,15 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     fn image(&self) -> impl Fn(layerstone_erofs::Error) -> Error + '_ {
-        |source| Error::WriteImage { layer: self.layer.clone(), source }
+        |source| Error::WriteImage { layer: *self.layer, source }
     }
 
     fn split(&self) -> impl Fn(layerstone_layer::split::Error) -> Error + '_ {
-        |source| Error::Split { chain: self.chain.clone(), source }
+        |source| Error::Split { chain: *self.chain, source }
     }
 
     fn over(&self, what: &'static str, limit: u64) -> Error {
-        Error::Limit { layer: self.layer.clone(), what, limit }
+        Error::Limit { layer: *self.layer, what, limit }
     }
 }
 
@@ -82,7 +82,7 @@ pub(super) fn unpack(job: Job<'_>, input: Inflated, progress: &dyn Fn(u64)) -> R
     let mut mapper = Mapper::new(job.os);
     let blob_read = input.blob_read();
     let mut tar = TarReader::new(input);
-    let tar_error = |source| Error::Tar { layer: job.layer.clone(), source };
+    let tar_error = |source| Error::Tar { layer: *job.layer, source };
     // The entry whose payload is being read, and whether its bytes go to the image.
     let mut current: Option<Payload> = None;
     loop {
@@ -102,7 +102,7 @@ pub(super) fn unpack(job: Job<'_>, input: Inflated, progress: &dyn Fn(u64)) -> R
                 }
                 let entry = mapper
                     .entry(&member, &mut unpacked.report)
-                    .map_err(|source| Error::Entry { layer: job.layer.clone(), source })?;
+                    .map_err(|source| Error::Entry { layer: *job.layer, source })?;
                 current = Payload::begin(entry, &mut unpacked, &job)?;
             }
             Event::Data(bytes) => match &mut current {

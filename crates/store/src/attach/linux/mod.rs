@@ -70,7 +70,7 @@ pub(super) fn attach(store: &Store, request: &Request<'_>, target: &Path) -> Res
     let shared = store.lock_shared()?;
     for chain in &request.chain_ids {
         if !store.has_layer(chain)? {
-            return Err(Error::NoLayer(chain.clone()));
+            return Err(Error::NoLayer(*chain));
         }
     }
     let runtime = Runtime::lock(store)?;
