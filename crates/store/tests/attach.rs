@@ -171,7 +171,7 @@ fn attaches_images_of(count: usize) {
     assert!(attachment.mount_id.is_some());
     assert_eq!(files(&target), expected);
     assert_eq!(layer_mounts(&world), count);
-    assert_eq!(world.store.attachments().unwrap(), [attachment.clone()]);
+    assert_eq!(world.store.attachments().unwrap(), std::slice::from_ref(&attachment));
 
     // A scratch over it uses the same mounts.
     let scratch = world.store.create_scratch("s", &image).unwrap();
@@ -449,7 +449,7 @@ fn a_missing_layer_is_named() {
     needs_mounts!("a_missing_layer_is_named");
     let world = World::new();
     let image = small_image(&world);
-    let chain = image.chain_ids()[1].clone();
+    let chain = image.chain_ids()[1];
     fs::remove_dir_all(world.store.layer_path(&chain)).unwrap();
     let error = world.store.attach_image(&image, &world.directory("t"), PLAIN).unwrap_err();
     assert!(matches!(&error, Error::NoLayer(missing) if *missing == chain), "{error:?}");
@@ -460,7 +460,7 @@ fn a_damaged_layer_is_named_and_nothing_stays() {
     needs_mounts!("a_damaged_layer_is_named_and_nothing_stays");
     let world = World::new();
     let image = small_image(&world);
-    let chain = image.chain_ids()[1].clone();
+    let chain = image.chain_ids()[1];
     let path = world.store.layer_path(&chain).join("layer.erofs");
     fs::write(&path, vec![0; 8192]).unwrap();
     let error = world.store.attach_image(&image, &world.directory("t"), PLAIN).unwrap_err();

@@ -70,7 +70,7 @@ pub(super) fn attach(store: &Store, request: &Request<'_>, target: &Path) -> Res
     let shared = store.lock_shared()?;
     for chain in &request.chain_ids {
         if !store.has_layer(chain)? {
-            return Err(Error::NoLayer(chain.clone()));
+            return Err(Error::NoLayer(*chain));
         }
     }
     let runtime = Runtime::lock(store)?;
@@ -196,7 +196,10 @@ pub(super) fn detach(store: &Store, target: &Path) -> Result<Detached> {
     let target = target.canonicalize().unwrap_or(absolute);
     let Some(runtime) = Runtime::lock_existing(store)? else { return Err(Error::NotAttached(target)) };
     let mounts = Mounts::read()?;
-    let attachment = find(&runtime, &mounts, &target)?.ok_or_else(|| Error::NotAttached(target.clone()))?;
+    let records = runtime.records()?;
+    let attachment = find(&runtime, &records, &mounts, &target)?
+        .ok_or_else(|| Error::NotAttached(target.clone()))?
+        .clone();
     let here: Vec<&Mount> = mounts.of(&attachment.id).filter(|mount| mount.point == target).collect();
     // Another mount on top would be the one that goes.
     if let Some(over) = here
@@ -221,19 +224,25 @@ pub(super) fn detach(store: &Store, target: &Path) -> Result<Detached> {
     if also_at.is_empty() {
         runtime.remove(&attachment.id)?;
         failpoint("detach-unrecorded");
+        // What the records of others are worth is not asked here: that is for a sweep, which takes longer.
+        let others = records.into_iter().filter(|record| record.attachment.id != attachment.id);
+        layer::sweep(&runtime, &others.flat_map(|record| record.attachment.chain_ids).collect())?;
     }
-    sweep_locked(&runtime)?;
     Ok(Detached { attachment, was_mounted, lazy, also_at })
 }
 
 /// The attachment at a directory: as recorded, or where its overlay has been moved to.
-fn find(runtime: &Runtime, mounts: &Mounts, target: &Path) -> Result<Option<Attachment>> {
+fn find<'a>(
+    runtime: &Runtime,
+    records: &'a [Record],
+    mounts: &Mounts,
+    target: &Path,
+) -> Result<Option<&'a Attachment>> {
     let mut foreign = None;
     let mut recorded = None;
-    for record in runtime.records()? {
-        let attachment = record.attachment;
+    for Record { attachment, .. } in records {
         if attachment.namespace != runtime.namespace {
-            if attachment.target == target && runtime::is_shown_elsewhere(&attachment)? {
+            if attachment.target == target && runtime::is_shown_elsewhere(attachment)? {
                 foreign = Some(attachment);
             }
         } else if mounts.of(&attachment.id).any(|mount| mount.point == target) {
@@ -245,7 +254,7 @@ fn find(runtime: &Runtime, mounts: &Mounts, target: &Path) -> Result<Option<Atta
     match (recorded, foreign) {
         (None, Some(foreign)) => Err(Error::InUse {
             what: place(target),
-            by: format!("{} in the mount namespace {}", describe(&foreign), foreign.namespace),
+            by: format!("{} in the mount namespace {}", describe(foreign), foreign.namespace),
         }),
         (recorded, _) => Ok(recorded),
     }
