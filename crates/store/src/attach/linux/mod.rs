@@ -9,6 +9,7 @@ mod probe;
 mod runtime;
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use layerstone_oci::ChainId;
@@ -73,6 +74,7 @@ pub(super) fn attach(store: &Store, request: &Request<'_>, target: &Path) -> Res
             return Err(Error::NoLayer(*chain));
         }
     }
+    let _scratch = request.scratch.map(lock_scratch).transpose()?;
     let runtime = Runtime::lock(store)?;
     // It may have been removed while the lock was not ours.
     if let Some(scratch) = request.scratch
@@ -165,6 +167,19 @@ fn refuse_if_taken(runtime: &Runtime, request: &Request<'_>, target: &Path) -> R
         Some(scratch) => refuse_if_written(scratch, &Mounts::read()?),
         None => Ok(()),
     }
+}
+
+/// Keeps others from attaching or removing a scratch.
+fn lock_scratch(scratch: &Scratch) -> Result<File> {
+    let path = scratch.path().join("scratch.json");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::NoScratch(scratch.name().to_owned()));
+        }
+        opened => opened.doing("open", &path)?,
+    };
+    file.lock().doing("lock", &path)?;
+    Ok(file)
 }
 
 fn refuse_if_written(scratch: &Scratch, mounts: &Mounts) -> Result<()> {
@@ -322,12 +337,9 @@ pub(super) fn while_detached<T>(
     scratch: &Scratch,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    // Held so that nothing is attached meanwhile. Who cannot make the directory cannot attach either.
-    let runtime = match Runtime::lock(store) {
-        Ok(runtime) => Some(runtime),
-        Err(Error::Io { .. }) => None,
-        Err(error) => return Err(error),
-    };
+    // Both held so that it is not attached meanwhile: where nothing ever was, there is no runtime directory to lock.
+    let _scratch = lock_scratch(scratch)?;
+    let runtime = Runtime::lock_existing(store)?;
     let mounts = Mounts::read()?;
     if let Some(runtime) = &runtime {
         for record in runtime.records()? {
