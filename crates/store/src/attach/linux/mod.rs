@@ -9,6 +9,7 @@ mod probe;
 mod runtime;
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use layerstone_oci::ChainId;
@@ -73,6 +74,7 @@ pub(super) fn attach(store: &Store, request: &Request<'_>, target: &Path) -> Res
             return Err(Error::NoLayer(*chain));
         }
     }
+    let _scratch = request.scratch.map(lock_scratch).transpose()?;
     let runtime = Runtime::lock(store)?;
     // It may have been removed while the lock was not ours.
     if let Some(scratch) = request.scratch
@@ -167,6 +169,19 @@ fn refuse_if_taken(runtime: &Runtime, request: &Request<'_>, target: &Path) -> R
     }
 }
 
+/// Keeps others from attaching or removing a scratch.
+fn lock_scratch(scratch: &Scratch) -> Result<File> {
+    let path = scratch.path().join("scratch.json");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::NoScratch(scratch.name().to_owned()));
+        }
+        opened => opened.doing("open", &path)?,
+    };
+    file.lock().doing("lock", &path)?;
+    Ok(file)
+}
+
 fn refuse_if_written(scratch: &Scratch, mounts: &Mounts) -> Result<()> {
     let upper = scratch.upper();
     let upper = upper.canonicalize().unwrap_or(upper);
@@ -196,7 +211,10 @@ pub(super) fn detach(store: &Store, target: &Path) -> Result<Detached> {
     let target = target.canonicalize().unwrap_or(absolute);
     let Some(runtime) = Runtime::lock_existing(store)? else { return Err(Error::NotAttached(target)) };
     let mounts = Mounts::read()?;
-    let attachment = find(&runtime, &mounts, &target)?.ok_or_else(|| Error::NotAttached(target.clone()))?;
+    let records = runtime.records()?;
+    let attachment = find(&runtime, &records, &mounts, &target)?
+        .ok_or_else(|| Error::NotAttached(target.clone()))?
+        .clone();
     let here: Vec<&Mount> = mounts.of(&attachment.id).filter(|mount| mount.point == target).collect();
     // Another mount on top would be the one that goes.
     if let Some(over) = here
@@ -221,19 +239,25 @@ pub(super) fn detach(store: &Store, target: &Path) -> Result<Detached> {
     if also_at.is_empty() {
         runtime.remove(&attachment.id)?;
         failpoint("detach-unrecorded");
+        // What the records of others are worth is not asked here: that is for a sweep, which takes longer.
+        let others = records.into_iter().filter(|record| record.attachment.id != attachment.id);
+        layer::sweep(&runtime, &others.flat_map(|record| record.attachment.chain_ids).collect())?;
     }
-    sweep_locked(&runtime)?;
     Ok(Detached { attachment, was_mounted, lazy, also_at })
 }
 
 /// The attachment at a directory: as recorded, or where its overlay has been moved to.
-fn find(runtime: &Runtime, mounts: &Mounts, target: &Path) -> Result<Option<Attachment>> {
+fn find<'a>(
+    runtime: &Runtime,
+    records: &'a [Record],
+    mounts: &Mounts,
+    target: &Path,
+) -> Result<Option<&'a Attachment>> {
     let mut foreign = None;
     let mut recorded = None;
-    for record in runtime.records()? {
-        let attachment = record.attachment;
+    for Record { attachment, .. } in records {
         if attachment.namespace != runtime.namespace {
-            if attachment.target == target && runtime::is_shown_elsewhere(&attachment)? {
+            if attachment.target == target && runtime::is_shown_elsewhere(attachment)? {
                 foreign = Some(attachment);
             }
         } else if mounts.of(&attachment.id).any(|mount| mount.point == target) {
@@ -245,7 +269,7 @@ fn find(runtime: &Runtime, mounts: &Mounts, target: &Path) -> Result<Option<Atta
     match (recorded, foreign) {
         (None, Some(foreign)) => Err(Error::InUse {
             what: place(target),
-            by: format!("{} in the mount namespace {}", describe(&foreign), foreign.namespace),
+            by: format!("{} in the mount namespace {}", describe(foreign), foreign.namespace),
         }),
         (recorded, _) => Ok(recorded),
     }
@@ -313,12 +337,9 @@ pub(super) fn while_detached<T>(
     scratch: &Scratch,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    // Held so that nothing is attached meanwhile. Who cannot make the directory cannot attach either.
-    let runtime = match Runtime::lock(store) {
-        Ok(runtime) => Some(runtime),
-        Err(Error::Io { .. }) => None,
-        Err(error) => return Err(error),
-    };
+    // Both held so that it is not attached meanwhile: where nothing ever was, there is no runtime directory to lock.
+    let _scratch = lock_scratch(scratch)?;
+    let runtime = Runtime::lock_existing(store)?;
     let mounts = Mounts::read()?;
     if let Some(runtime) = &runtime {
         for record in runtime.records()? {

@@ -131,7 +131,9 @@ impl Overlay<'_> {
             }
         }
         for lower in self.lowers {
-            let name = OptionPath::new(lower)?;
+            // The options of every overlay are read by whoever reads the list of mounts, over and over on a busy host:
+            // with hundreds of containers over many layers, short names keep that list short.
+            let name = OptionPath::by_descriptor(lower)?;
             overlay.set("lowerdir+", name.as_bytes())?;
             names.push(name);
         }
