@@ -232,15 +232,7 @@ pub(crate) struct Unpack {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScratchVerb {
     /// Make a writable layer over an image
-    Create {
-        /// What to call it
-        name: String,
-        /// The image below
-        image: String,
-        /// Which platform, where the name stands for several
-        #[arg(long, value_name = "PLATFORM")]
-        platform: Option<Platform>,
-    },
+    Create(ScratchCreate),
     /// Remove writable layers, and what was written to them
     Rm {
         /// Which
@@ -249,6 +241,17 @@ pub(crate) enum ScratchVerb {
     },
     /// List them
     Ls,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScratchCreate {
+    /// What to call it
+    pub(crate) name: String,
+    /// The image below
+    pub(crate) image: String,
+    /// Which platform, where the name stands for several
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
 }
 
 #[derive(Debug, Args)]

@@ -128,9 +128,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Verb::Diff(args) => scratch::diff(&app, &args),
         Verb::Verify(args) => verify::run(&app, &args),
         Verb::Unpack(args) => out::unpack(&app, &args),
-        Verb::Scratch(ScratchVerb::Create { name, image, platform }) => {
-            scratch::create(&app, &name, &image, platform.as_ref())
-        }
+        Verb::Scratch(ScratchVerb::Create(args)) => scratch::create(&app, &args),
         Verb::Scratch(ScratchVerb::Rm { names }) => scratch::remove(&app, &names),
         Verb::Scratch(ScratchVerb::Ls) => scratch::list(&app),
         Verb::Mount(args) => mount::mount(&app, &args),

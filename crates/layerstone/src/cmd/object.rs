@@ -48,7 +48,7 @@ pub(super) fn path_in(text: &str, os: Os) -> Result<LayerPath> {
     }
     let (path, _) = LayerPath::normalise(text.as_bytes()).map_err(usage)?;
     let rooted = path.components().next().is_some_and(layerstone_layer::tar::source::is_windows_root);
-    if path.is_root() && !drive || rooted && !drive {
+    if !drive && (path.is_root() || rooted) {
         return Ok(path);
     }
     let mut full = LayerPath::from("Files");

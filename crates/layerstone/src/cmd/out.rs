@@ -98,17 +98,18 @@ fn archive(
     options: &ExportOptions,
 ) -> Result<ExportOutcome> {
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are private by default; an archive is what its umask makes it elsewhere: readable.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let mut file = builder.tempfile_in(directory).doing("create a file in", directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory).doing("create a file in", directory)?;
     let outcome = {
         let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
         let outcome = store.export(image, ExportDest::Archive(Box::new(&mut out), format), options)?;
         out.flush().doing("write", path)?;
         outcome
     };
+    // Temporary files are private; an archive is for others to read.
+    #[cfg(unix)]
+    file.as_file()
+        .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .doing("set the mode of", path)?;
     file.as_file().sync_all().doing("sync", path)?;
     file.persist(path).map_err(|error| error.error).doing("write", path)?;
     Ok(outcome)

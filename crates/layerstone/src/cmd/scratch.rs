@@ -1,20 +1,20 @@
 //! `scratch`, `diff` and `commit`.
 
 use layerstone_layer::diff::{Change, Difference};
-use layerstone_oci::Platform;
 use layerstone_store::CommitOptions;
 use serde::Serialize;
 
 use super::App;
 use super::object::{self, Object};
-use crate::args::{Commit, Diff};
+use crate::args::{Commit, Diff, ScratchCreate};
 use crate::error::{Error, Result};
 use crate::ui::table::Table;
 use crate::ui::text;
 
-pub(crate) fn create(app: &App, name: &str, image: &str, platform: Option<&Platform>) -> Result<()> {
+pub(crate) fn create(app: &App, args: &ScratchCreate) -> Result<()> {
     let store = app.existing_store()?;
-    let image = store.image(image, platform)?;
+    let name = args.name.as_str();
+    let image = store.image(&args.image, args.platform.as_ref())?;
     let scratch = store.create_scratch(name, &image)?;
     #[derive(Serialize)]
     struct Row<'a> {
