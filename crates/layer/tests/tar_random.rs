@@ -170,7 +170,7 @@ fn read_any(bytes: &[u8]) -> Result<(), TestCaseError> {
         for (member, payload) in &archive.members {
             let Ok(Some(entry)) = mapper.entry(member, &mut report) else { continue };
             let has_bytes = matches!(entry.kind, EntryKind::File { .. } | EntryKind::Stream { .. });
-            tree.insert(entry, has_bytes.then(|| payload.len()), &mut report);
+            tree.insert(entry, has_bytes.then_some(payload.len()), &mut report);
         }
         tree.pending_links();
     }

@@ -95,7 +95,7 @@ impl Links<'_> {
             let mut seen = HashSet::new();
             let node = loop {
                 if let Some((real_path, node)) = self.parents.resolve_spelled(&end, false)? {
-                    break self.from_parent(real_path, &node, &names, unpacked)?;
+                    break self.take_from_parent(real_path, &node, &names, unpacked)?;
                 }
                 match unpacked.tree.find(&end) {
                     Some(id) => match &unpacked.tree.node(id).kind {
@@ -127,7 +127,7 @@ impl Links<'_> {
         Ok(())
     }
 
-    fn from_parent(
+    fn take_from_parent(
         &mut self,
         path: LayerPath,
         node: &ParentNode,

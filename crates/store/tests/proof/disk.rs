@@ -224,7 +224,7 @@ pub(crate) fn no_mounts() -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let store = layerstone_store::Store::create(folder.path().join("store")).unwrap();
     let layers = super::image::import(&store, super::image::LINUX, &[super::image::Layer::tar(&[0; 1024])]);
-    let chain = layers.unwrap()[0].description.chain_id.clone();
+    let chain = layers.unwrap()[0].description.chain_id;
     Mounted::erofs(&store.layer_path(&chain).join("layer.erofs"))
         .err()
         .map(|e| format!("mounting EROFS: {e}"))

@@ -68,7 +68,7 @@ pub(crate) fn write_image(folder: &Path, name: &str, platform: &str, layers: &[L
         // Past the layout's own checks: a blob may lie.
         std::fs::write(layout.blob_path(&layer.digest), &layer.blob).unwrap();
         let media_type = MediaType::new(layer.media_type.clone());
-        descriptors.push(Descriptor::new(media_type, layer.digest.clone(), layer.size));
+        descriptors.push(Descriptor::new(media_type, layer.digest, layer.size));
     }
     layout.put_blob_bytes(config.bytes()).unwrap();
     let manifest = Manifest::build(config.descriptor(), descriptors, Default::default()).unwrap();
@@ -102,7 +102,7 @@ pub(crate) fn import(store: &Store, platform: &str, layers: &[Layer]) -> Result<
 }
 
 pub(crate) fn chain_ids(layers: &[Layer]) -> Vec<ChainId> {
-    let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id).collect();
     layerstone_oci::chain_ids(&diff_ids)
 }
 
