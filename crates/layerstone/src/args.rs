@@ -232,7 +232,7 @@ pub(crate) struct Unpack {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScratchVerb {
     /// Make a writable layer over an image
-    Create(ScratchCreate),
+    Create(Box<ScratchCreate>),
     /// Remove writable layers, and what was written to them
     Rm {
         /// Which

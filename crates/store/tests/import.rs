@@ -422,6 +422,25 @@ fn a_read_only_store_says_so() {
 }
 
 #[test]
+fn a_directory_that_comes_again_without_an_entry_has_nothing_of_the_one_that_was_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    // 0644 is an odd mode for a directory, and not the one that directories without an entry get.
+    let base = tar_of(&[("gone", b'5', "", b""), ("stays", b'5', "", b"")]);
+    let top = tar_of(&[
+        (".wh.gone", b'0', "", b""),
+        ("gone/file", b'0', "", b"1"),
+        ("stays/.wh..wh..opq", b'0', "", b""),
+        ("stays/file", b'0', "", b"1"),
+    ]);
+    let layers = [Layer::tar(&base), Layer::tar(&top)];
+    import(&store, LINUX, &layers).unwrap();
+    let merged = store.merged(&chain_ids(&layers), layerstone_layer::Os::Linux).unwrap();
+    let mode = |path| merged.resolve(&LayerPath::from(path), false).unwrap().unwrap().node.meta.mode;
+    assert_eq!((mode("gone"), mode("stays")), (0o755, 0o644));
+}
+
+#[test]
 fn windows_names_take_the_spelling_of_the_parent_layers() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create(folder.path()).unwrap();

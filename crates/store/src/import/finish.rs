@@ -95,7 +95,7 @@ impl Links<'_> {
             let mut seen = HashSet::new();
             let node = loop {
                 if let Some((real_path, node)) = self.parents.resolve_spelled(&end, false)? {
-                    break self.in_parent(real_path, &node, &names, unpacked)?;
+                    break self.take_from_parent(real_path, &node, &names, unpacked)?;
                 }
                 match unpacked.tree.find(&end) {
                     Some(id) => match &unpacked.tree.node(id).kind {
@@ -127,7 +127,7 @@ impl Links<'_> {
         Ok(())
     }
 
-    fn in_parent(
+    fn take_from_parent(
         &mut self,
         path: LayerPath,
         node: &ParentNode,
@@ -218,11 +218,11 @@ fn graft(
     report: &mut Report,
 ) -> Result<()> {
     let windows = tree.os() == Os::Windows;
-    let mut todo = vec![(LayerPath::root(), LayerTree::<Stored>::ROOT, root)];
-    while let Some((path, id, parent)) = todo.pop() {
+    let mut todo = vec![(LayerPath::root(), LayerTree::<Stored>::ROOT, root, false)];
+    while let Some((path, id, parent, replaces)) = todo.pop() {
         let parent_directory = parent.as_ref().filter(|p| p.node.kind.is_directory());
         match (&parent, tree.directory(id).is_some_and(|d| d.implicit)) {
-            (Some(parent), true) if parent.node.kind.is_directory() => {
+            (Some(parent), true) if parent.node.kind.is_directory() && !replaces => {
                 tree.node_mut(id).meta = parent.node.meta.clone();
             }
             (Some(parent), true) if matches!(parent.node.kind, NodeKind::Symlink { .. }) => {
@@ -233,7 +233,7 @@ fn graft(
         if windows && let Some(parent) = parent_directory {
             respell(tree, id, &path, parents, parent, report)?;
         }
-        prune_markers(tree, id, &path, parents, parent_directory, report)?;
+        let replaced = prune_markers(tree, id, &path, parents, parent_directory, report)?;
         let Some(directory) = tree.directory(id) else { continue };
         let opaque = directory.opaque;
         for (name, &child) in &directory.children {
@@ -242,7 +242,7 @@ fn graft(
                     Some(parent) if !opaque => parents.lookup(parent, name)?,
                     _ => None,
                 };
-                todo.push((path.join(name), child, below));
+                todo.push((path.join(name), child, below, replaced.contains(name)));
             }
         }
     }
@@ -287,7 +287,7 @@ fn respell(
 }
 
 /// Drops whiteouts and opaque markers that hide nothing: overlayfs would show such a whiteout as a device. A whiteout
-/// beside a directory of the same name means that the directory starts empty.
+/// beside a directory of the same name means that the directory starts empty: the names of these are returned.
 fn prune_markers(
     tree: &mut LayerTree<Stored>,
     id: NodeId,
@@ -295,8 +295,9 @@ fn prune_markers(
     parents: &Parents,
     parent: Option<&ParentNode>,
     report: &mut Report,
-) -> Result<()> {
-    let Some(directory) = tree.directory_mut(id) else { return Ok(()) };
+) -> Result<HashSet<Box<[u8]>>> {
+    let mut replaced = HashSet::new();
+    let Some(directory) = tree.directory_mut(id) else { return Ok(replaced) };
     if directory.opaque && parent.is_none() {
         directory.opaque = false;
         report.note(Finding::HidesNothing, path);
@@ -323,6 +324,7 @@ fn prune_markers(
                     && let Some(child) = tree.directory_mut(child)
                 {
                     child.opaque = true;
+                    replaced.insert(name);
                 }
             }
         }
@@ -330,7 +332,7 @@ fn prune_markers(
     if let Some(directory) = tree.directory_mut(id) {
         directory.whiteouts = kept;
     }
-    Ok(())
+    Ok(replaced)
 }
 
 struct Converted {

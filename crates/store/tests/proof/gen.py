@@ -42,8 +42,11 @@ for number in range(LAYERS):
         time += 1
         info = tarfile.TarInfo(name)
         info.mtime, info.mode, info.uid, info.gid = time, rng.choice([0o644, 0o600, 0o4755]), number, 7
-        if rng.random() < 0.3:
-            info.pax_headers = {"SCHILY.xattr.user.layer": "layer %d" % number, "mtime": "%d.%09d" % (time, time)}
+        kind = fields.get("type", tarfile.REGTYPE)
+        if rng.random() < 0.3 and kind != LNKTYPE:
+            # Linux keeps `user` attributes of files and directories only.
+            space = "user" if kind in (tarfile.REGTYPE, DIRTYPE) else "trusted"
+            info.pax_headers = {"SCHILY.xattr.%s.layer" % space: "layer %d" % number, "mtime": "%d.%09d" % (time, time)}
         for key, value in fields.items():
             setattr(info, key, value)
         info.size = len(data)
@@ -130,7 +133,10 @@ for number in range(LAYERS):
                     files = [p for p, k in state.items() if k == "-" and p != path and not p.startswith(path + "/")]
                     if not files:
                         continue
-                    add(path, type=LNKTYPE, linkname=rng.choice(files))
+                    target = rng.choice(files)
+                    add(path, type=LNKTYPE, linkname=target)
+                    # It must stay as it is in this layer: what comes first, link or whiteout, is nowhere defined.
+                    said.add(target)
                 elif kind == "l":
                     add(path, type=SYMTYPE, linkname=rng.choice(["a", "../b", "/c"]), mode=0o777)
                 elif kind == "p":
