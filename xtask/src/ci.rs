@@ -50,7 +50,7 @@ fn run_steps(steps: &[Step<'_>]) -> Result<(), Failure> {
 /// All steps.
 pub(crate) fn run() -> Result<(), Failure> {
     run_steps(&[
-        ("format", &|| run_cargo(&["fmt", "--all", "--check"])),
+        ("format", &format),
         ("lints", &|| run_cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("docs", &docs),
         ("dependencies", &dependencies),
@@ -62,6 +62,12 @@ pub(crate) fn run() -> Result<(), Failure> {
 
 fn run_cargo(arguments: &[&str]) -> Result<(), Failure> {
     command::run(cargo().args(arguments))
+}
+
+/// The workspace, and the fuzz targets, which are not in it.
+fn format() -> Result<(), Failure> {
+    run_cargo(&["fmt", "--all", "--check"])?;
+    run_cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
 }
 
 /// A step whose program is missing is skipped, or fails where nothing may be.

@@ -21,7 +21,6 @@ use layerstone_nt::tar::WindowsMetadata;
 use layerstone_nt::{ea, reparse};
 
 use crate::entry::{Metadata, Os, Xattr};
-use crate::path::LayerPath;
 use crate::report::{Finding, Report};
 
 /// Name of the overlayfs attribute of opaque directories.
@@ -70,7 +69,7 @@ pub fn to_xattrs(
     meta: &Metadata,
     is_file_or_directory: bool,
     streams: &[StreamRef],
-    path: &LayerPath,
+    path: impl std::fmt::Display + Copy,
     report: &mut Report,
 ) -> Vec<Xattr> {
     let mut out = Vec::new();

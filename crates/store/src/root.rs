@@ -15,6 +15,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use layerstone_oci::{ChainId, Layout};
 
@@ -23,6 +24,10 @@ use crate::layer::StoredLayer;
 
 /// The directories of a store, blobs aside.
 pub(crate) const DIRECTORIES: [&str; 4] = ["layers", "scratch", "staging", "locks"];
+
+/// How long a lock that is held is tried again. A program that this process is starting has copies of its locks for a moment,
+/// until it executes.
+const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 
 /// A store.
 #[derive(Debug, Clone)]
@@ -222,13 +227,21 @@ impl Store {
     /// [`Error::InUse`] when another process or thread holds the store; when the lock file cannot be opened.
     pub fn try_lock_exclusive(&self) -> Result<ExclusiveLock> {
         let (path, file) = self.lock_file()?;
-        match file.try_lock() {
-            Ok(()) => Ok(ExclusiveLock(file)),
-            Err(fs::TryLockError::WouldBlock) => Err(Error::InUse {
-                what: format!("the store `{}`", self.root.display()),
-                by: "another operation works on it; try again when it is done, or wait for it".into(),
-            }),
-            Err(fs::TryLockError::Error(error)) => Err(error).doing("lock", path),
+        let give_up = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(ExclusiveLock(file)),
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < give_up => {
+                    std::thread::sleep(LOCK_PATIENCE / 20);
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    return Err(Error::InUse {
+                        what: format!("the store `{}`", self.root.display()),
+                        by: "another operation works on it; try again when it is done, or wait for it".into(),
+                    });
+                }
+                Err(fs::TryLockError::Error(error)) => return Err(error).doing("lock", path),
+            }
         }
     }
 

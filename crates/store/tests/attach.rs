@@ -824,7 +824,7 @@ fn probing_leaves_nothing_behind_and_gives_a_hint_for_what_is_missing() {
 
 /// `cargo test --release --test attach -- --ignored --nocapture`
 #[test]
-#[ignore = "measures"]
+#[ignore = "bench: it measures"]
 fn how_long_attaching_64_layers_takes() {
     let world = World::new();
     let image = world.import("image", "linux", &layers(64).0);

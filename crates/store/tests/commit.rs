@@ -282,7 +282,7 @@ fn a_file_that_overlayfs_left_elsewhere_is_refused() {
 
 /// Run by the test below, once for each step at which the process is killed.
 #[test]
-#[ignore = "the other test runs it"]
+#[ignore = "helper: another test starts it"]
 fn commit_and_be_killed() {
     let Some(root) = std::env::var_os("COMMIT_TEST_ROOT") else { return };
     let store = Store::open(root).unwrap();

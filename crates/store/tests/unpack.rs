@@ -164,7 +164,7 @@ fn only_an_empty_directory_is_filled() {
 
 /// Run by the test below as another user.
 #[test]
-#[ignore = "the other test runs it"]
+#[ignore = "helper: another test starts it"]
 fn unpack_as_nobody() {
     let Some(root) = std::env::var_os("UNPACK_TEST_ROOT") else { return };
     let store = Store::open(Path::new(&root).join("store")).unwrap();

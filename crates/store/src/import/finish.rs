@@ -343,50 +343,76 @@ struct Converted {
 
 /// From the layer's tree to the image's.
 fn convert(tree: LayerTree<Stored>, report: &mut Report) -> Converted {
-    let paths = first_paths(&tree);
+    let parents = parents(&tree);
     let mut converter = Converter {
         out: erofs::Tree::default(),
         payloads: Vec::new(),
-        ids: HashMap::new(),
+        ids: vec![None; tree.len()],
         streams: Vec::new(),
         stream_keys: HashMap::new(),
     };
     // Inodes lie in the order of the archive, so that reading the archive's files in order reads forwards.
     for (id, node) in tree.nodes() {
-        let path = paths.get(&id);
-        let keep = path.is_some() || matches!(&node.kind, TreeKind::File { .. }) || !node.streams.is_empty();
+        let named = id == LayerTree::<Stored>::ROOT || parents[id.index()].is_some();
+        let keep = named || matches!(&node.kind, TreeKind::File { .. }) || !node.streams.is_empty();
         if keep {
-            converter.add(id, node, path.unwrap_or(&LayerPath::root()), report);
+            converter.add(id, node, PathOf { tree: &tree, parents: &parents, id }, report);
         }
     }
-    converter.names(&tree);
+    drop(parents);
+    converter.names(tree);
     Converted { tree: converter.out, payloads: converter.payloads }
 }
 
-/// One path of each node that a name leads to.
-fn first_paths(tree: &LayerTree<Stored>) -> HashMap<NodeId, LayerPath> {
-    let mut paths = HashMap::new();
-    let mut todo = vec![(LayerPath::root(), LayerTree::<Stored>::ROOT)];
-    while let Some((path, id)) = todo.pop() {
-        if let Some(directory) = tree.directory(id) {
-            todo.extend(directory.children.iter().map(|(name, &child)| (path.join(name), child)));
+/// A directory that names each node; none for the root and for what no name leads to.
+fn parents(tree: &LayerTree<Stored>) -> Vec<Option<NodeId>> {
+    let mut parents = vec![None; tree.len()];
+    let mut todo = vec![LayerTree::<Stored>::ROOT];
+    while let Some(id) = todo.pop() {
+        for &child in tree.directory(id).into_iter().flat_map(|directory| directory.children.values()) {
+            parents[child.index()].get_or_insert(id);
+            if tree.directory(child).is_some() {
+                todo.push(child);
+            }
         }
-        paths.entry(id).or_insert(path);
     }
-    paths
+    parents
+}
+
+/// The path of a node, found only when it has to be shown: the paths of a whole layer would take more memory than the rest
+/// of its tree.
+#[derive(Clone, Copy)]
+struct PathOf<'a> {
+    tree: &'a LayerTree<Stored>,
+    parents: &'a [Option<NodeId>],
+    id: NodeId,
+}
+
+impl std::fmt::Display for PathOf<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut names = Vec::new();
+        let mut at = self.id;
+        while let Some(parent) = self.parents[at.index()] {
+            let mut children = self.tree.directory(parent).into_iter().flat_map(|d| &d.children);
+            names.extend(children.find(|&(_, &child)| child == at).map(|(name, _)| name));
+            at = parent;
+        }
+        names.into_iter().rev().fold(LayerPath::root(), |path, name| path.join(name)).fmt(f)
+    }
 }
 
 struct Converter {
     out: erofs::Tree,
     payloads: Vec<(layerstone_layer::split::PayloadId, erofs::NodeId)>,
-    ids: HashMap<NodeId, erofs::NodeId>,
+    /// The image's number of each node that it has.
+    ids: Vec<Option<erofs::NodeId>>,
     /// What the stream directory will hold.
     streams: Vec<(Vec<u8>, erofs::NodeId)>,
     stream_keys: HashMap<Vec<u8>, usize>,
 }
 
 impl Converter {
-    fn add(&mut self, id: NodeId, node: &TreeNode<Stored>, path: &LayerPath, report: &mut Report) {
+    fn add(&mut self, id: NodeId, node: &TreeNode<Stored>, path: PathOf<'_>, report: &mut Report) {
         use layerstone_erofs::Content;
         let plain = matches!(node.kind, TreeKind::File { .. } | TreeKind::Directory(_));
         let references: Vec<StreamRef> = node.streams.iter().map(|stream| self.stream_ref(stream)).collect();
@@ -419,7 +445,7 @@ impl Converter {
             xattrs: xattrs.into_iter().map(|x| erofs::Xattr { name: x.name, value: x.value }).collect(),
             content,
         });
-        self.ids.insert(id, out);
+        self.ids[id.index()] = Some(out);
         if let TreeKind::File { content: Stored { payload: Some(payload), .. }, .. } = &node.kind {
             self.payloads.push((*payload, out));
         }
@@ -453,24 +479,24 @@ impl Converter {
     }
 
     /// Fills the directories, now that every node has its number.
-    fn names(&mut self, tree: &LayerTree<Stored>) {
+    fn names(&mut self, tree: LayerTree<Stored>) {
         use layerstone_erofs::Content;
         let mut whiteout = None;
-        for (id, node) in tree.nodes() {
-            let (TreeKind::Directory(directory), Some(&out)) = (&node.kind, self.ids.get(&id)) else {
+        for (index, node) in tree.into_nodes().into_iter().enumerate() {
+            let (TreeKind::Directory(directory), Some(out)) = (node.kind, self.ids[index]) else {
                 continue;
             };
             let mut names: Vec<(Vec<u8>, erofs::NodeId)> = Vec::new();
-            for (name, child) in &directory.children {
-                if let Some(&child) = self.ids.get(child) {
-                    names.push((name.to_vec(), child));
+            for (name, child) in directory.children {
+                if let Some(child) = self.ids[child.index()] {
+                    names.push((name.into_vec(), child));
                 }
             }
-            for name in &directory.whiteouts {
+            for name in directory.whiteouts {
                 let whiteout = *whiteout.get_or_insert_with(|| self.out.push(whiteout_node()));
-                names.push((name.to_vec(), whiteout));
+                names.push((name.into_vec(), whiteout));
             }
-            if id == LayerTree::<Stored>::ROOT && !self.streams.is_empty() {
+            if index == LayerTree::<Stored>::ROOT.index() && !self.streams.is_empty() {
                 // A layer's own entry of that name, if any, is outside of everything that Windows looks at.
                 names.retain(|(name, _)| name != STREAM_DIRECTORY);
                 let streams = std::mem::take(&mut self.streams);
