@@ -33,6 +33,15 @@ pub(crate) fn is_temporary(name: &str) -> bool {
 }
 
 impl Store {
+    /// Removes what dead processes left, if nobody works on the store at this moment; otherwise a later call does.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn sweep(&self) -> Result<()> {
+        let Some(_alone) = self.lock_exclusive_now()? else { return Ok(()) };
+        self.leftovers()?.iter().try_for_each(Leftover::remove)
+    }
+
     /// What dead processes left. Only right while the store is held alone: otherwise a temporary file may be in use.
     pub(crate) fn leftovers(&self) -> Result<Vec<Leftover>> {
         let mut found = Vec::new();

@@ -245,6 +245,16 @@ impl Store {
         }
     }
 
+    /// Holds the store alone if nobody else has it at this very moment.
+    pub(crate) fn lock_exclusive_now(&self) -> Result<Option<ExclusiveLock>> {
+        let (path, file) = self.lock_file()?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(ExclusiveLock(file))),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error).doing("lock", path),
+        }
+    }
+
     fn lock_file(&self) -> Result<(PathBuf, File)> {
         let path = self.root.join("lock");
         let file =

@@ -313,6 +313,7 @@ fn sound_after_kill(root: &Path, source: &Path, layers: usize) {
     let store = Store::open(root).unwrap();
     assert_eq!(verify_all(&store), layers);
     assert_eq!(store.images().unwrap().len(), 1);
+    assert_eq!(fs::read_dir(store.staging_root()).unwrap().count(), 0, "the retry sweeps what the kill left");
 }
 
 #[test]
@@ -342,7 +343,7 @@ fn killed_at_any_step_the_store_is_sound_and_a_retry_succeeds() {
 
 #[test]
 fn killed_at_random_moments_the_store_is_sound_and_a_retry_succeeds() {
-    let rounds = std::env::var("LAYERSTONE_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let rounds = std::env::var("LAYERSTONE_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source");
     let layers: Vec<_> =

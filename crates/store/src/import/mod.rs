@@ -132,6 +132,8 @@ impl Store {
         options: &ImportOptions,
         progress: ProgressFn<'_>,
     ) -> Result<Vec<ImportedLayer>> {
+        // What a crash left is disk that this import may need.
+        self.sweep()?;
         let _shared = self.lock_shared()?;
         let layers = self.import_layers(blobs, image, options, progress)?;
         failpoint("import-layers-done");
