@@ -46,6 +46,7 @@ pub use gc::{GcOptions, GcOutcome};
 pub use image::StoredImage;
 pub use import::{ImportOptions, Progress};
 pub use layer::{Description, StoredLayer};
+pub use pipe::PipeReader;
 pub use remove::RemovedImage;
 pub use root::Store;
 pub use scratch::{Scratch, ScratchDescription};

@@ -21,7 +21,7 @@ pub(crate) fn pipe() -> (PipeWriter, PipeReader) {
 /// The end that bytes go into. Dropped without [`Self::finish`], the reader fails.
 #[derive(Debug)]
 pub(crate) struct PipeWriter {
-    sender: SyncSender<Vec<u8>>,
+    sender: SyncSender<io::Result<Vec<u8>>>,
     buffer: Vec<u8>,
 }
 
@@ -30,7 +30,12 @@ impl PipeWriter {
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         // An empty message is the end.
-        self.sender.send(Vec::new()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.sender.send(Ok(Vec::new())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Says why there will be no more.
+    pub(crate) fn fail(self, error: io::Error) {
+        let _ = self.sender.send(Err(error));
     }
 }
 
@@ -48,14 +53,14 @@ impl Write for PipeWriter {
             return Ok(());
         }
         let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
-        self.sender.send(full).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.sender.send(Ok(full)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
 /// The end that bytes come out of.
 #[derive(Debug)]
-pub(crate) struct PipeReader {
-    receiver: Receiver<Vec<u8>>,
+pub struct PipeReader {
+    receiver: Receiver<io::Result<Vec<u8>>>,
     current: Vec<u8>,
     at: usize,
     ended: bool,
@@ -66,7 +71,7 @@ impl Read for PipeReader {
         while self.at == self.current.len() && !self.ended {
             self.current = self.receiver.recv().map_err(|_| {
                 io::Error::new(io::ErrorKind::UnexpectedEof, "the writer of the archive ended early")
-            })?;
+            })??;
             self.at = 0;
             self.ended = self.current.is_empty();
         }

@@ -1,13 +1,13 @@
 //! Proving a stored layer: its archive is written again from what is stored, and hashed.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use layerstone_erofs::{Inode, Layout, Nid, ReadAt as _};
 use layerstone_layer::LayerPath;
-use layerstone_layer::split::{Op, Payload, SplitReader};
+use layerstone_layer::split::{Op, Payload};
 use layerstone_layer::view::{LayerView as _, NodeKind};
 use layerstone_oci::{DiffId, Digest, Sha256Hasher};
 use xxhash_rust::xxh3::Xxh3;
@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::ahead::Ahead;
 use crate::error::{Error, IoContext, Result};
 use crate::layer::StoredLayer;
+use crate::pipe::{PipeReader, pipe};
 
 /// Bytes read from an image at once.
 const CHUNK: usize = 512 << 10;
@@ -115,19 +116,21 @@ impl StoredLayer {
         }
     }
 
-    /// A reader of the layer's archive, made on a thread of its own.
-    pub fn archive_reader(&self) -> ArchiveReader {
-        let (chunks, receiver) = sync_channel::<io::Result<Vec<u8>>>(DEPTH);
+    /// A reader of the layer's archive, which a thread of its own writes again meanwhile.
+    pub fn archive_reader(&self) -> PipeReader {
+        let (mut writer, reader) = pipe();
         let layer = self.clone();
         thread::spawn(move || {
-            let mut output = Chunks { chunks: &chunks, buffer: Vec::with_capacity(CHUNK) };
-            let result = layer.write_archive(&mut output).map_err(io::Error::other);
-            let result = result.and_then(|_| output.flush());
-            if let Err(error) = result {
-                let _ = chunks.send(Err(error));
-            }
+            // When nobody reads any more, there is nobody to tell.
+            let _ = match layer.write_archive(&mut writer) {
+                Ok(_) => writer.finish(),
+                Err(error) => {
+                    writer.fail(io::Error::new(io::ErrorKind::InvalidData, error));
+                    Ok(())
+                }
+            };
         });
-        ArchiveReader { chunks: receiver, current: Vec::new(), at: 0 }
+        reader
     }
 
     fn damage(&self, what: String) -> Error {
@@ -222,7 +225,7 @@ impl StoredLayer {
                         changed.push(payload.nid);
                     }
                 }
-                Op::End => return Ok(split_length(&split)),
+                Op::End => return Ok(split.archive_length()),
             }
         }
     }
@@ -298,10 +301,6 @@ impl PayloadSource<'_> {
     }
 }
 
-fn split_length(split: &SplitReader<File>) -> u64 {
-    split.archive_length()
-}
-
 /// An error with its causes, on one line.
 pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -312,53 +311,4 @@ pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-struct Chunks<'a> {
-    chunks: &'a std::sync::mpsc::SyncSender<io::Result<Vec<u8>>>,
-    buffer: Vec<u8>,
-}
-
-impl Write for Chunks<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
-        self.chunks.send(Ok(full)).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-/// See [`StoredLayer::archive_reader`].
-#[derive(Debug)]
-pub struct ArchiveReader {
-    chunks: std::sync::mpsc::Receiver<io::Result<Vec<u8>>>,
-    current: Vec<u8>,
-    at: usize,
-}
-
-impl Read for ArchiveReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.current.len() {
-            match self.chunks.recv() {
-                Ok(chunk) => {
-                    self.current = chunk?;
-                    self.at = 0;
-                }
-                Err(_) => return Ok(0),
-            }
-        }
-        let n = buffer.len().min(self.current.len() - self.at);
-        buffer[..n].copy_from_slice(&self.current[self.at..self.at + n]);
-        self.at += n;
-        Ok(n)
-    }
 }

@@ -22,7 +22,7 @@ fn three_images(fixture: &Fixture, keep_blobs: bool) -> [ChainId; 4] {
 }
 
 fn gc(store: &Store) -> layerstone_store::GcOutcome {
-    store.gc(GcOptions::default(), &[], &|_| {}).unwrap()
+    store.gc(GcOptions { wait: true, ..GcOptions::default() }, &[], &|_| {}).unwrap()
 }
 
 fn sorted(mut chains: Vec<ChainId>) -> Vec<ChainId> {

@@ -201,7 +201,7 @@ impl Row {
 
     fn long(&self) -> String {
         let first = match &self.attributes {
-            Some(attributes) => format!("{}{attributes:<8}", &self.mode[..1]),
+            Some(attributes) => format!("{:<22}", format!("{}{attributes}", &self.mode[..1])),
             None => format!("{} {:>5} {:>5}", self.mode, self.uid, self.gid),
         };
         let size = match self.device {
