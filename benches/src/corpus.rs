@@ -24,11 +24,11 @@ const PARTS: usize = 8;
 /// Where the files come from.
 const SOURCE: &str = "/usr";
 
-/// One layer of [`SIZE`].
+/// One layer of 1.25 GiB of files.
 pub const ONE: &str = "one";
-/// One layer, [`TIMES`] as large, as far as `/usr` goes.
+/// One layer, four times as large, as far as `/usr` goes.
 pub const LARGE: &str = "large";
-/// The files of [`ONE`] in [`PARTS`] layers.
+/// The files of [`ONE`] in eight layers.
 pub const EIGHT: &str = "eight";
 /// [`ONE`] with a small layer on top.
 pub const CHILD: &str = "child";
@@ -194,7 +194,7 @@ struct Found {
     size: u64,
 }
 
-/// The files and links below [`SOURCE`], mixed: any beginning of the list has files of every kind and size.
+/// The files and links below the source, mixed: any beginning of the list has files of every kind and size.
 fn files() -> Result<Vec<Found>> {
     let mut files = Vec::new();
     let mut todo = vec![PathBuf::from(SOURCE)];

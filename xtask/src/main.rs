@@ -54,10 +54,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds the documentation.
+/// Builds the documentation of the libraries. A program is documented by its help, whose text is not that of a page.
 fn docs() -> Result<(), Failure> {
     let mut command = cargo();
-    command.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    command.args(["doc", "--workspace", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings");
     command::run(&mut command)
 }
 
