@@ -180,7 +180,7 @@ fn change(
             let upper = if name == "windows" { scratch.upper().join("Files") } else { scratch.upper() };
             fs::create_dir_all(&upper).doing("create", &upper)?;
             write_file(&upper, "added.txt")?;
-            Ok((format!("a new file, without a mount (this host cannot attach: {})", missing.detail), ()))
+            Ok((format!("a new file, without a mount: {}", missing.detail), ()))
         });
     }
     fs::create_dir_all(target).doing("create", target)?;

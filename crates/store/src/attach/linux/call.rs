@@ -15,7 +15,7 @@ use rustix::mount::{
 use crate::error::{Error, Result};
 
 /// What a host must have in its kernel to show a layer.
-pub(super) const NO_PRIVILEGE: &str =
+const NO_PRIVILEGE: &str =
     "the privilege to mount (CAP_SYS_ADMIN outside of a user namespace): run this as root";
 const NO_MOUNT_API: &str = "the mount calls of Linux 5.2 (fsopen and its like): update the kernel, or let the \
      sandbox that this runs in allow them";

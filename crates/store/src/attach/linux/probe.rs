@@ -14,11 +14,11 @@ use crate::error::{Error, IoContext, Result};
 /// Tries everything that attaching needs.
 pub(in super::super) fn probe(directory: &Path) -> Vec<Capability> {
     let mut found = vec![kernel()];
-    let privilege = match FileSystem::open("tmpfs", "nothing".into(), directory) {
-        Ok(_) => Ok("mounts can be made".to_owned()),
-        Err(error) => Err(error),
-    };
-    found.push(capability("privilege", true, privilege, call::NO_PRIVILEGE));
+    if FileSystem::open("tmpfs", "nothing".into(), directory).is_err() {
+        found.extend(untried());
+        return found;
+    }
+    found.push(capability("privilege", true, Ok("mounts can be made".to_owned()), ""));
     for (name, hint) in [
         ("erofs", "load the module (`modprobe erofs`) or use a kernel with CONFIG_EROFS_FS"),
         ("overlay", "load the module (`modprobe overlay`) or use a kernel with CONFIG_OVERLAY_FS"),
@@ -35,6 +35,33 @@ pub(in super::super) fn probe(directory: &Path) -> Vec<Capability> {
         }
     };
     found.extend(mounts(folder.path()));
+    found
+}
+
+/// What can be told without the privilege to mount: nothing else can be tried.
+fn untried() -> Vec<Capability> {
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let mut found = vec![Capability {
+        name: "privilege",
+        available: false,
+        required: true,
+        detail: "mounting needs CAP_SYS_ADMIN outside of a user namespace".to_owned(),
+        hint: Some("run this as root; everything but attaching works without".to_owned()),
+    }];
+    for name in ["erofs", "overlay"] {
+        let available = known.lines().any(|line| line.split_whitespace().last() == Some(name));
+        found.push(Capability {
+            name,
+            available,
+            required: false,
+            detail: if available {
+                "the kernel has it (not tried: that needs the privilege)".to_owned()
+            } else {
+                "not loaded (whether it can be, only root can try)".to_owned()
+            },
+            hint: None,
+        });
+    }
     found
 }
 
