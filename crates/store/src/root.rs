@@ -357,10 +357,13 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
     serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: path.to_path_buf(), source })
 }
 
-/// Writes a JSON file, durably.
-pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+/// Writes a JSON file that is not there yet, durably, in a directory that nobody sees before it is renamed into place.
+pub(crate) fn write_staged_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    use std::io::Write as _;
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|source| Error::Json { path: path.to_path_buf(), source })?;
     bytes.push(b'\n');
-    write_file(path, &bytes)
+    let mut file = File::create_new(path).doing("create", path)?;
+    file.write_all(&bytes).doing("write", path)?;
+    file.sync_all().doing("sync", path)
 }

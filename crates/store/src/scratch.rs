@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
 use crate::image::StoredImage;
-use crate::root::{Store, read_dir_or_empty, read_json, sync_directory, write_json};
+use crate::root::{Store, read_dir_or_empty, read_json, sync_directory, write_staged_json};
 
 /// The longest name of a scratch.
 const MAX_NAME: usize = 128;
@@ -115,8 +115,7 @@ impl Store {
             chain_ids,
             os: image.os(),
         };
-        write_json(&staged.join("scratch.json"), &description)?;
-        sync_directory(&staged)?;
+        write_staged_json(&staged.join("scratch.json"), &description)?;
         match self.publish(&staged, &path) {
             // Two processes at once: rename does not replace a directory that is not empty.
             Err(Error::Io { source, .. })

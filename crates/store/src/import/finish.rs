@@ -17,7 +17,7 @@ use layerstone_oci::{ChainId, DiffId};
 use super::unpack::{Job, Stored, Unpacked};
 use crate::error::{Error, IoContext, Result};
 use crate::layer::{DESCRIPTION, Description, FORMAT, IMAGE, StoredLayer};
-use crate::root::write_json;
+use crate::root::write_staged_json;
 
 /// The merged view of the parent layers.
 type Parents = Merged<StoredLayer>;
@@ -69,7 +69,7 @@ pub(super) fn finish(
         counts,
         report,
     };
-    write_json(&job.directory.join(DESCRIPTION), &description)?;
+    write_staged_json(&job.directory.join(DESCRIPTION), &description)?;
     Ok(description)
 }
 

@@ -82,8 +82,7 @@ impl DirectOutput {
             io::Error::new(io::ErrorKind::BrokenPipe, "the thread that writes the image ended")
         })??;
         let block0 = self.block0.take().ok_or(io::ErrorKind::UnexpectedEof)?;
-        // The data must be on disk before the superblock that speaks of it.
-        file.sync_data()?;
+        // One sync for all of it: nobody sees the image before its directory is renamed into place.
         let mut aligned = Aligned::new();
         aligned.take(&block0[..]);
         direct::write_all_at(&file, aligned.filled(), 0)?;
