@@ -78,7 +78,7 @@ impl Store {
     pub fn create(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         let is_new = !root.exists();
-        let layout = Layout::create(&root)?;
+        fs::create_dir_all(&root).doing("create", &root)?;
         if is_new {
             keep_private(&root)?;
         }
@@ -86,6 +86,8 @@ impl Store {
             let path = root.join(directory);
             fs::create_dir_all(&path).doing("create", &path)?;
         }
+        // Last, because its `oci-layout` says that the rest is there.
+        let layout = Layout::create(&root)?;
         Ok(Store { root, layout, runtime_dir: None })
     }
 
