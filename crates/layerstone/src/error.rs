@@ -140,6 +140,9 @@ impl Error {
                 "if the layer is meant to be that large, raise --max-layer-size or --max-layer-entries"
                     .into(),
             ),
+            Error::Store(Store::Tar { .. } | Store::Entry { .. }) => self.hint_by_errno().or_else(|| {
+                Some("the layer is damaged or was made wrongly: fetch or copy the image again; nothing of it was stored".into())
+            }),
             Error::Store(
                 Store::Damaged { .. }
                 | Store::Image { .. }

@@ -145,6 +145,20 @@ fn a_failure_says_what_where_and_what_to_do() {
 }
 
 #[test]
+fn a_blob_that_is_not_what_its_digest_says_leaves_nothing_behind() {
+    let dir = Dir::new();
+    let mut bytes = std::fs::read(sample("linux")).unwrap();
+    // The first gzip member of the archive is a layer; its last bytes are its checksum and length.
+    let gzip = bytes.windows(4).position(|w| w == b"\x1f\x8b\x08\x00").unwrap();
+    bytes[gzip + 40] ^= 0x10;
+    std::fs::write(dir.path("bad.tar"), bytes).unwrap();
+    dir.fails("import @bad.tar", 1, &["layer sha256:", "caused by:", "hint:"]);
+    assert_eq!(dir.json("images").as_array().unwrap().len(), 0);
+    assert!(dir.ok("fsck").stdout.contains("nothing wrong"));
+    dir.ok(&format!("import {}", sample("linux").display()));
+}
+
+#[test]
 fn a_damaged_layer_is_named_with_the_file_that_changed() {
     let dir = with_samples();
     let image = dir.json("inspect sample/linux:1");
