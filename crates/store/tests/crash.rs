@@ -58,7 +58,7 @@ fn child(root: &Path, source: &Path) -> Command {
 
 #[test]
 fn killed_at_any_moment_of_its_life_the_store_is_sound_and_no_space_leaks() {
-    let rounds = std::env::var("LAYERSTONE_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let rounds = std::env::var("LAYERSTONE_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     let fixture = Fixture::new();
     let base = layer(&[("base", &noise(1, 300_000))]);
     fixture.build("kept:1", &[base.clone(), layer(&[("kept", &noise(2, 100_000))])]);

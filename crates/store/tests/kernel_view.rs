@@ -51,6 +51,9 @@ const GNU_TAR_FAILS: &[(&str, &str)] = &[
     ("nothing.tar", "no archive at all; as a layer, an empty one"),
     ("link-before-target.tar", "links without their target"),
     ("full-directory-to-file.tar", "a directory in the way"),
+    ("ggcr-windows-input.tar.gz", "a hard link whose target has no Files/ prefix"),
+    ("imgutil-windows-input.tar.gz", "a hard link whose target has no Files/ prefix"),
+    ("windows-mini-image.tar.gz#0", "hard links whose targets were cut out of the sample"),
 ];
 
 /// GNU tar takes Go's old GNU sparse map for another; libarchive reads it as Go does.
@@ -200,7 +203,9 @@ fn the_kernel_shows_of_every_sample_what_gnu_tar_unpacks() {
     if let Some(reason) = missing() {
         return skip(TEST, &reason);
     }
-    let all = samples("linux");
+    let mut all = samples("linux");
+    // Windows layers too, read as what they are to GNU tar: an archive like any other.
+    all.extend(samples("layers"));
     if all.is_empty() {
         return skip(TEST, "no samples: set LAYERSTONE_TEST_DATA");
     }
@@ -217,7 +222,9 @@ fn the_kernel_shows_of_every_sample_what_gnu_tar_unpacks() {
             }) {
                 for (at, layer) in image.layers.iter().filter(|layer| layer.is_present()).enumerate() {
                     let mut blob = Vec::new();
-                    std::io::Read::read_to_end(&mut source.open_layer(layer).unwrap(), &mut blob).unwrap();
+                    // One sample's layers were cut down, and are not what its configuration says.
+                    let mut reader = source.open_layer_unverified(layer).unwrap();
+                    std::io::Read::read_to_end(&mut reader, &mut blob).unwrap();
                     archives.push((format!("{name}#{at}"), inflate(&blob)));
                 }
             }
