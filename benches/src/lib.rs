@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod containerd;
 pub mod corpus;
 pub mod measure;
 pub mod operation;

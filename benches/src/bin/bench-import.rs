@@ -1,4 +1,4 @@
-//! Importing: against `tar`, `umoci` and inflating alone; peak memory by size; eight layers; a shared base.
+//! Importing: against `tar`, `umoci`, containerd and inflating alone; peak memory by size; eight layers; a shared base.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use layerstone_benches::corpus::{self, Corpus};
 use layerstone_benches::measure::{self, Contender, Sample, timed};
 use layerstone_benches::operation::{self, Operation};
 use layerstone_benches::report::{Goal, Report};
-use layerstone_benches::{Result, mib, rate};
+use layerstone_benches::{Result, containerd, mib, rate};
 
 fn main() -> ExitCode {
     operation::main(bench)
@@ -27,6 +27,11 @@ fn bench() -> Result<()> {
         let (layout, work) = (&layout, work.path());
         move || import_fresh(layout, name, work)
     };
+    let archive = if containerd::available() {
+        Some(containerd::archive(&layout, corpus::ONE, work.path().join("image.tar"))?)
+    } else {
+        None
+    };
     let mut contenders = vec![
         Contender::new("import", import(corpus::ONE)),
         Contender::new("import, 8 layers", import(corpus::EIGHT)),
@@ -37,6 +42,9 @@ fn bench() -> Result<()> {
     let umoci = Command::new("umoci").arg("--version").output().is_ok();
     if umoci {
         contenders.push(Contender::new("umoci unpack", || unpack_umoci(&layout, work.path())));
+    }
+    if let Some(archive) = &archive {
+        contenders.push(Contender::new("containerd import", || containerd::import(archive, work.path())));
     }
     let medians = measure::in_turns(measure::rounds(3), &mut contenders)?;
     let at_large = import_fresh(&layout, corpus::LARGE, work.path())?;
@@ -54,6 +62,11 @@ fn bench() -> Result<()> {
     } else {
         report.missing("  time against umoci unpack", "umoci is not installed");
     }
+    if archive.is_some() {
+        report.row("  time against containerd", against("containerd import")?, "", Goal::None);
+    } else {
+        report.missing("  time against containerd", "containerd and root are needed");
+    }
     report.row("  time against inflating alone", against("inflate alone")?, "", Goal::AtMost(1.25));
     report.row("  peak memory", mib(ours.peak_bytes), " MiB", Goal::AtMost(96.0));
     let times = large.archive as f64 / one.archive as f64;
@@ -66,7 +79,7 @@ fn bench() -> Result<()> {
     report.row("  peak memory", mib(parts.peak_bytes), " MiB", Goal::None);
     let child = medians.get("shared base")?;
     report.row("import of an image whose base is stored", child.seconds, " s", Goal::None);
-    for name in ["inflate alone", "tar xzf + sync", "umoci unpack"] {
+    for name in ["inflate alone", "tar xzf + sync", "umoci unpack", "containerd import"] {
         if let Some(sample) = medians.find(name) {
             report.row(name, sample.seconds, " s", Goal::None);
         }

@@ -144,6 +144,29 @@ fn an_image_is_unpacked_as_plain_files() {
 }
 
 #[test]
+fn a_windows_image_is_unpacked_as_drive_c_with_its_metadata() {
+    const TEST: &str = "a_windows_image_is_unpacked_as_drive_c_with_its_metadata";
+    if !root(TEST) {
+        return;
+    }
+    let Some(mut getfattr) = tool(TEST, "getfattr") else { return };
+    let dir = with_image("windows");
+    dir.ok("unpack sample/windows:1 @c");
+    let notepad = dir.path("c/Windows/System32/notepad.exe");
+    assert_eq!(fs::read(&notepad).unwrap(), dir.ok(r"cat sample/windows:1 C:\Windows\notepad.exe").bytes);
+    assert!(!dir.path("c/License.txt").exists(), "the second layer removed it");
+    assert_eq!(fs::read_link(dir.path("c/Users/All Users")).unwrap(), Path::new("/ProgramData"));
+    let output = getfattr.args(["-d", "-m", "user.winnt", "-e", "hex"]).arg(&notepad).output().unwrap();
+    let attributes = String::from_utf8_lossy(&output.stdout);
+    // The descriptor as the maker of the image built it: revision 1, self-relative, with a DACL.
+    assert!(attributes.contains("user.winnt.sd=0x01000480"), "{attributes}");
+    assert!(attributes.contains("user.winnt.ea="), "{attributes}");
+    dir.ok("unpack --raw sample/windows:1 @raw");
+    assert!(dir.path("raw/UtilityVM/Files/notepad.exe").exists());
+    assert!(dir.path("raw/Hives/Software_Delta").exists());
+}
+
+#[test]
 fn without_privilege_mount_says_what_is_missing() {
     const TEST: &str = "without_privilege_mount_says_what_is_missing";
     if !root(TEST) {
