@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{self, BufRead};
 
 use super::Error;
-use super::header::{self, BLOCK, Dialect, Header};
+use super::header::{self, BLOCK, Header};
 use super::pax::{self, Record};
 use super::sparse::{self, PaxSparse, Segment};
 use layerstone_nt::UnixTime;
@@ -546,16 +546,4 @@ fn fill<R: BufRead>(input: &mut R, offset: u64) -> Result<&[u8], Error> {
         }
     }
     input.fill_buf().map_err(|source| Error::Read { offset, source })
-}
-
-/// What a header's dialect is called in reports.
-impl Dialect {
-    /// A short name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Dialect::V7 => "v7",
-            Dialect::Ustar => "ustar",
-            Dialect::Gnu => "gnu",
-        }
-    }
 }
