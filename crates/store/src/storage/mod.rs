@@ -19,11 +19,13 @@
 //! same in every call; [`LayerStorage::chain`] makes a chain from folders.
 
 mod error;
+mod portable;
 
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Result, UndoFailure};
 use layerstone_hcs::{ExportLayerOptions, Guid, LayerChain, OsLayerOptions, WritableLayerOptions};
+pub use portable::{NoDisk, Portable};
 
 /// What a scratch of a storage is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
