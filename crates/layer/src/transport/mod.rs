@@ -90,6 +90,7 @@ mod names;
 mod open;
 mod outcome;
 mod read;
+mod stage;
 mod tombstones;
 mod walk;
 mod windows_part;

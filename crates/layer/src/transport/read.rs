@@ -13,9 +13,7 @@ use super::error::{Doing, Error};
 use super::host::Identity;
 use super::open::{BLOB_BASE, Opened, Payload};
 use super::walk::{Item, Level, Listing};
-use super::{
-    Area, FILES, GetBasicInfo, HIVE_DELTAS, HIVES, SIDECAR, TOMBSTONES, UTILITY_VM, canonical, tombstones,
-};
+use super::{Area, FILES, GetBasicInfo, HIVE_DELTAS, HIVES, SIDECAR, TOMBSTONES, tombstones};
 use crate::entry::{Entry, EntryKind, Metadata};
 use crate::path::LayerPath;
 use crate::report::{Finding, Report};
@@ -388,43 +386,6 @@ impl io::Read for TransportReader {
             Error::Io { source, .. } => source,
             other => io::Error::new(io::ErrorKind::InvalidData, other),
         })
-    }
-}
-
-impl Level {
-    /// Gives the names that the format fixes their spelling, and sorts again.
-    fn fix_names(&mut self) -> Result<(), Error> {
-        for fixed in [FILES, HIVES, UTILITY_VM] {
-            if canonical(&self.path, fixed.as_bytes()) != fixed.as_bytes() {
-                continue;
-            }
-            if let Some(mut item) = self.take(fixed)? {
-                item.name = fixed.as_bytes().to_vec();
-                self.items.push(item);
-            }
-        }
-        self.items.sort_by(|a, b| b.name.cmp(&a.name));
-        Ok(())
-    }
-
-    /// Takes an item out, by its name in any case.
-    fn take(&mut self, name: &str) -> Result<Option<Item>, Error> {
-        // A listing is in rising order.
-        self.items.reverse();
-        self.listing.items = std::mem::take(&mut self.items);
-        self.listing.items.sort_by(|a, b| a.name.cmp(&b.name));
-        let taken = self.listing.take_item(&self.host, name);
-        self.items = std::mem::take(&mut self.listing.items);
-        self.items.reverse();
-        taken
-    }
-
-    /// Whether the directory has a description of the one called `name`.
-    fn describes(&mut self, name: &str) -> Result<bool, Error> {
-        let Some(sidecar) = self.listing.take_sidecar(&self.host, name.as_bytes())? else { return Ok(false) };
-        self.listing.sidecars.push(sidecar);
-        self.listing.sidecars.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(true)
     }
 }
 
