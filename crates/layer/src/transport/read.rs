@@ -133,7 +133,8 @@ impl TransportReader {
             match listing.take_item(&directory, delta)? {
                 None if self.options.require_hives => return Err(self.missing(format!("{HIVES}/{delta}"))),
                 Some(item) if delta == "System_Delta" => {
-                    let opened = Opened::open(&directory.join(item.host), self.options.basic_info)?;
+                    let mut opened = Opened::open(&directory.join(item.host), self.options.basic_info)?;
+                    write_time_for_all(&mut opened.basic);
                     self.delta_times = Some(opened.basic);
                 }
                 _ => {}
@@ -282,7 +283,7 @@ impl TransportReader {
             None if level.blobs => self.report.note(Finding::ImplicitDirectory, &path),
             None => {}
         }
-        if !level.blobs {
+        if !described {
             write_time_for_all(&mut windows.basic);
         }
         if let (Area::Files | Area::Hives, Some(delta)) = (area, &self.delta_times) {
