@@ -164,9 +164,8 @@ fn layer() -> impl Strategy<Value = Vec<Item>> {
             let root = Thing { what: What::Directory(Vec::new()), part: hives_part, streams: Vec::new() };
             flatten(&LayerPath::from("Hives"), &root, &mut out);
             for (name, data) in hives {
-                let mut part = WindowsMetadata::default();
-                part.basic = hive.basic;
-                part.basic.attributes = FileAttributes::ARCHIVE;
+                let basic = BasicInfo { attributes: FileAttributes::ARCHIVE, ..hive.basic };
+                let part = WindowsMetadata { basic, ..WindowsMetadata::default() };
                 let kind = EntryKind::File { size: data.len() as u64, segments: None };
                 out.push((entry(&format!("Hives/{name}"), kind, part), data));
             }
