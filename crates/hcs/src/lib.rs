@@ -13,7 +13,7 @@
 //! A scratch on two layers, from nothing to a volume that a container can run on, and back:
 //!
 #![cfg_attr(windows, doc = "```no_run")]
-#![cfg_attr(not(windows), doc = "```ignore")]
+#![cfg_attr(not(windows), doc = "```text")]
 //! use std::path::Path;
 //!
 //! use layerstone_hcs::virtdisk::{AttachFlags, CreateDisk};

@@ -2,8 +2,8 @@
 
 use layerstone_hcs::schema::{CacheMode, PathType, SchemaVersion};
 use layerstone_hcs::{
-    Document, Error, ErrorKind, ExportLayerOptions, FilterType, Guid, LayerChain, LayerData, OsLayerOptions,
-    OsLayerType, Parent, RawDocument, WritableLayerOptions,
+    Document, ExportLayerOptions, FilterType, Guid, LayerChain, LayerData, OsLayerOptions, OsLayerType,
+    Parent, RawDocument, WritableLayerOptions,
 };
 use serde_json::Value;
 
@@ -121,6 +121,7 @@ fn any_unicode_goes_into_a_document() {
 #[cfg(unix)]
 #[test]
 fn a_path_that_json_cannot_hold_is_refused() {
+    use layerstone_hcs::{Error, ErrorKind};
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::OsStr::from_bytes(b"/layers/\xFF");
     let mut chain = LayerChain::base();
