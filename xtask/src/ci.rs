@@ -6,12 +6,14 @@ use crate::command::{self, Failure, WINDOWS, WINDOWS_CC, cargo, present, without
 use crate::{docs, fuzz, wine};
 
 /// What has to build for Windows.
-const WINDOWS_PACKAGES: [&str; 6] = [
+const WINDOWS_PACKAGES: [&str; 8] = [
     "layerstone",
     "layerstone-erofs",
+    "layerstone-hcs",
     "layerstone-layer",
     "layerstone-nt",
     "layerstone-oci",
+    "layerstone-standin",
     "layerstone-store",
 ];
 /// How long each fuzz target runs.

@@ -19,7 +19,10 @@ use crate::command::{self, Failure, WINDOWS, WINDOWS_CC, cargo, present, target,
 use crate::test;
 
 /// What is tested under Wine.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 8] = [
+    // First: others are tested against it.
+    "layerstone-standin",
+    "layerstone-hcs",
     "layerstone-nt",
     "layerstone-erofs",
     "layerstone-layer",
