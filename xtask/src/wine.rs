@@ -20,7 +20,6 @@ use crate::test;
 
 /// What is tested under Wine.
 const PACKAGES: [&str; 8] = [
-    // First: others are tested against it.
     "layerstone-standin",
     "layerstone-hcs",
     "layerstone-nt",
@@ -30,6 +29,8 @@ const PACKAGES: [&str; 8] = [
     "layerstone-store",
     "layerstone",
 ];
+/// What tests start or load.
+const BUILT: [&str; 4] = ["--package", "layerstone", "--package", "layerstone-standin"];
 /// The package whose binary is compared with the native one, and the test that does it.
 const COMPARISON: [&str; 4] = ["--package", "layerstone", "--test", "windows_binary"];
 
@@ -54,10 +55,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         }
     }
     install_target()?;
+    // `cargo test` makes neither the program nor a DLL.
+    command::run(cargo().args(["build", "--target", WINDOWS]).args(BUILT))?;
     let wine = Wine::prepare(&target().join("wine"))?;
     let mut commands = vec![wine.tests(arguments)];
     if arguments.is_empty() {
-        commands.push(wine.comparison()?);
+        commands.push(wine.comparison());
     }
     test::run_all(commands)
     // `wine` ends here, and with it everything that runs in its prefix.
@@ -166,14 +169,13 @@ impl Wine {
     }
 
     /// A native test that runs the Windows program and compares what it does.
-    fn comparison(&self) -> Result<Command, Failure> {
-        command::run(cargo().args(["build", "--target", WINDOWS, "--package", "layerstone"]))?;
+    fn comparison(&self) -> Command {
         let mut command = cargo();
         command.arg("test").args(COMPARISON).args(["--", "--ignored", "--show-output"]);
         self.environment(&mut command);
         command.env("LAYERSTONE_WINDOWS_RUNNER", runner());
         command.env("LAYERSTONE_WINDOWS_EXE", target().join(WINDOWS).join("debug/layerstone.exe"));
-        Ok(command)
+        command
     }
 }
 

@@ -50,7 +50,12 @@ impl Standin {
         let path = path.join("layerstone_standin.dll");
         // SAFETY: a string that ends with a NUL; what runs when the DLL is loaded is Rust's.
         let module = unsafe { LoadLibraryW(wide(&path).as_ptr()) };
-        assert!(!module.is_null(), "{}: {}", path.display(), std::io::Error::last_os_error());
+        assert!(
+            !module.is_null(),
+            "{}: {}; `cargo build` makes it, `cargo test` does not",
+            path.display(),
+            std::io::Error::last_os_error()
+        );
         let standin = Standin { module, _turn: turn };
         call!(standin, c"StandinReset", fn() -> ());
         standin
