@@ -30,6 +30,7 @@ mod reach;
 pub mod remove;
 mod root;
 mod scratch;
+pub mod storage;
 mod unpack;
 mod upper;
 pub mod usage;
