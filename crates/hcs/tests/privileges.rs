@@ -1,97 +1,10 @@
 //! Privileges on a thread, asked of Windows itself.
 #![cfg(windows)]
-// What is compared with is asked of Windows without the code under test.
-#![allow(unsafe_code)]
 
-use std::ptr::null_mut;
+mod token;
 
 use layerstone_hcs::{Error, ErrorKind, Privilege, host, privilege};
-use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, LUID};
-use windows_sys::Win32::Security::{
-    AdjustTokenPrivileges, GetTokenInformation, ImpersonateSelf, LUID_AND_ATTRIBUTES, LookupPrivilegeValueW,
-    RevertToSelf, SE_PRIVILEGE_ENABLED, SE_PRIVILEGE_REMOVED, SecurityImpersonation, TOKEN_ADJUST_PRIVILEGES,
-    TOKEN_PRIVILEGES, TOKEN_QUERY, TokenPrivileges, TokenStatistics,
-};
-use windows_sys::Win32::System::Threading::{GetCurrentThread, OpenThreadToken};
-
-/// The thread's own token, asked of Windows and not of the code under test.
-fn thread_token() -> Option<HANDLE> {
-    let mut token = null_mut();
-    // SAFETY: a pseudo handle, and a place for the answer.
-    let done = unsafe {
-        OpenThreadToken(GetCurrentThread(), TOKEN_QUERY | TOKEN_ADJUST_PRIVILEGES, 1, &raw mut token)
-    };
-    (done != 0).then_some(token)
-}
-
-fn luid(privilege: Privilege) -> LUID {
-    let name: Vec<u16> = privilege.name().encode_utf16().chain([0]).collect();
-    let mut luid = LUID::default();
-    // SAFETY: the name ends with NUL, and `luid` is a place for the answer.
-    assert_ne!(unsafe { LookupPrivilegeValueW(std::ptr::null(), name.as_ptr(), &raw mut luid) }, 0);
-    luid
-}
-
-/// Whether a privilege is enabled on this thread; `None` when the thread has no token of its own.
-fn enabled(privilege: Privilege) -> Option<bool> {
-    let token = thread_token()?;
-    let mut buffer = vec![0_u64; 512];
-    let mut length = 0;
-    // SAFETY: the token is open for queries; the buffer has as many bytes as is said.
-    let done = unsafe {
-        GetTokenInformation(token, TokenPrivileges, buffer.as_mut_ptr().cast(), 4096, &raw mut length)
-    };
-    // SAFETY: opened above.
-    unsafe { CloseHandle(token) };
-    assert_ne!(done, 0);
-    let privileges = buffer.as_ptr().cast::<TOKEN_PRIVILEGES>();
-    // SAFETY: filled in by the call, which succeeded; as many entries as it says follow.
-    let entries = unsafe {
-        let count = (*privileges).PrivilegeCount as usize;
-        std::slice::from_raw_parts((&raw const (*privileges).Privileges).cast::<LUID_AND_ATTRIBUTES>(), count)
-    };
-    let wanted = luid(privilege);
-    let found = entries
-        .iter()
-        .find(|entry| (entry.Luid.LowPart, entry.Luid.HighPart) == (wanted.LowPart, wanted.HighPart));
-    Some(found.is_some_and(|entry| entry.Attributes & SE_PRIVILEGE_ENABLED != 0))
-}
-
-/// Which token the thread has: its identifier.
-fn token_id() -> Option<u64> {
-    let token = thread_token()?;
-    let mut statistics = [0_u32; 16];
-    let mut length = 0;
-    // SAFETY: the token is open for queries; TOKEN_STATISTICS has 56 bytes, of which the first 8 are the token's identifier.
-    let done = unsafe {
-        GetTokenInformation(token, TokenStatistics, statistics.as_mut_ptr().cast(), 64, &raw mut length)
-    };
-    // SAFETY: opened above.
-    unsafe { CloseHandle(token) };
-    assert_ne!(done, 0);
-    Some(u64::from(statistics[0]) | u64::from(statistics[1]) << 32)
-}
-
-/// Gives the thread a token of its own, in which a privilege has these attributes.
-fn impersonate(privilege: Privilege, attributes: u32) {
-    // SAFETY: no preconditions.
-    assert_ne!(unsafe { ImpersonateSelf(SecurityImpersonation) }, 0);
-    let token = thread_token().unwrap();
-    let new = TOKEN_PRIVILEGES {
-        PrivilegeCount: 1,
-        Privileges: [LUID_AND_ATTRIBUTES { Luid: luid(privilege), Attributes: attributes }],
-    };
-    // SAFETY: the token is open for it; one privilege is given, as is said.
-    let done = unsafe { AdjustTokenPrivileges(token, 0, &raw const new, 0, null_mut(), null_mut()) };
-    // SAFETY: opened above.
-    unsafe { CloseHandle(token) };
-    assert_ne!(done, 0);
-}
-
-fn revert() {
-    // SAFETY: no preconditions.
-    assert_ne!(unsafe { RevertToSelf() }, 0);
-}
+use token::{REMOVED, enabled, impersonate, revert, token_id};
 
 #[test]
 fn privileges_are_enabled_on_the_thread_and_given_back() {
@@ -162,7 +75,7 @@ fn a_thread_that_impersonates_gets_the_very_token_back_unchanged() {
 
 #[test]
 fn a_privilege_that_is_not_held_is_named_and_nothing_is_enabled() {
-    impersonate(Privilege::Security, SE_PRIVILEGE_REMOVED);
+    impersonate(Privilege::Security, REMOVED);
     let before = token_id();
     let error = privilege::enable(&[Privilege::Backup, Privilege::Security]).unwrap_err();
     assert!(matches!(error, Error::Privilege { privilege: Privilege::Security }), "{error}");

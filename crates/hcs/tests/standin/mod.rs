@@ -1,6 +1,6 @@
 //! The DLL that stands in for Windows's own, and how a test steers it.
 //!
-//! `LAYERSTONE_STANDIN` is the path of `layerstone_standin.dll`, which the package `layerstone-standin` builds.
+//! The package `layerstone-standin` builds it. It is looked for where cargo puts it, or where `LAYERSTONE_STANDIN` says.
 #![allow(unsafe_code, dead_code, reason = "each test program uses a part of it")]
 
 use std::ffi::CString;
@@ -57,10 +57,25 @@ impl Standin {
     /// The stand-in for one test, or `None` after having said that there is none.
     #[track_caller]
     pub(crate) fn new(test: &str) -> Option<Self> {
-        let Some(path) = std::env::var_os("LAYERSTONE_STANDIN").map(PathBuf::from) else {
-            layerstone_testing::skip(test, "LAYERSTONE_STANDIN does not say where layerstone_standin.dll is");
-            return None;
+        let path = match std::env::var_os("LAYERSTONE_STANDIN") {
+            Some(path) => PathBuf::from(path),
+            // Two levels above this program, which is in `deps`.
+            None => {
+                let program = std::env::current_exe().unwrap();
+                program.ancestors().nth(2).unwrap().join("layerstone_standin.dll")
+            }
         };
+        if !path.exists() {
+            layerstone_testing::skip(
+                test,
+                format_args!(
+                    "there is no {}: build the package layerstone-standin for this target, or name its DLL in \
+                     LAYERSTONE_STANDIN",
+                    path.display()
+                ),
+            );
+            return None;
+        }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let wide: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
         // SAFETY: the path ends with NUL; the DLL is the project's own.
