@@ -229,3 +229,51 @@ fn other_failures_are_not_tried_again() {
     assert_eq!((Retry::TRANSIENT.attempts, Retry::TRANSIENT.delay), (5, Duration::from_millis(100)));
     assert_eq!((Retry::DETACH.attempts, Retry::DETACH.delay), (10, Duration::from_secs(1)));
 }
+
+/// Keeps the messages of events.
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Fields(String);
+        impl tracing::field::Visit for Fields {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!("{}={value:?} ", field.name()));
+            }
+        }
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
+        self.0.lock().unwrap().push(fields.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn every_further_try_is_logged() {
+    let log = std::sync::Arc::default();
+    let retry = Retry { attempts: 3, delay: Duration::ZERO };
+    let (calls, result) = tracing::subscriber::with_default(Log(std::sync::Arc::clone(&log)), || {
+        run(retry, &[HResult::NOT_READY, HResult::DEVICE_NOT_CONNECTED])
+    });
+    result.unwrap();
+    assert_eq!(calls, 3);
+    let log = log.lock().unwrap();
+    assert_eq!(log.len(), 2, "{log:?}");
+    assert!(log[0].contains("ERROR_NOT_READY") && log[0].contains("attempt=1"), "{log:?}");
+    assert!(log[1].contains("ERROR_DEVICE_NOT_CONNECTED") && log[1].contains("attempt=2"), "{log:?}");
+}
