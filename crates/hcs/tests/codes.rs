@@ -144,7 +144,7 @@ fn an_explanation_names_causes_and_what_to_do() {
     let text = call(HResult(0xC037_0112)).known().unwrap().to_string();
     assert!(text.starts_with("HCS_E_INVALID_LAYER: the folder is not a layer"), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("  may be: ")).count(), 3, "{text}");
-    assert!(text.contains("  what to do: import the image again"), "{text}");
+    assert!(text.contains("  what to do: import the image again; "), "{text}");
     assert!(text.lines().last().unwrap().starts_with("  see: learn.microsoft.com/"), "{text}");
 }
 
