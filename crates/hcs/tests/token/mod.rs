@@ -112,3 +112,21 @@ pub(crate) fn revert() {
     // SAFETY: no preconditions.
     assert_ne!(unsafe { RevertToSelf() }, 0);
 }
+
+/// Whether the process holds what the tests enable; says so when it does not. Wine always does.
+#[track_caller]
+pub(crate) fn held(test: &str) -> bool {
+    let missing: Vec<_> = layerstone_hcs::host::privileges()
+        .unwrap()
+        .into_iter()
+        .filter(|state| !state.held)
+        .map(|state| state.privilege.name())
+        .collect();
+    if !missing.is_empty() {
+        layerstone_testing::skip(
+            test,
+            format_args!("the process is not elevated, and lacks {}", missing.join(", ")),
+        );
+    }
+    missing.is_empty()
+}

@@ -74,8 +74,14 @@ pub struct ComputeStorage {
     detach: Retry,
 }
 
-static SYSTEM: LazyLock<ComputeStorage> =
-    LazyLock::new(|| ComputeStorage::new(Library::system("computestorage.dll")));
+static SYSTEM: LazyLock<ComputeStorage> = LazyLock::new(ComputeStorage::default);
+
+/// The DLL of this Windows, as [`ComputeStorage::system`], for a program that wants another patience than the usual.
+impl Default for ComputeStorage {
+    fn default() -> Self {
+        ComputeStorage::new(Library::system("computestorage.dll"))
+    }
+}
 
 impl ComputeStorage {
     fn new(library: Library) -> Self {

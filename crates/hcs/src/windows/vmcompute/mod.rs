@@ -47,7 +47,14 @@ pub struct VmCompute {
     transient: Retry,
 }
 
-static SYSTEM: LazyLock<VmCompute> = LazyLock::new(|| VmCompute::new(Library::system("vmcompute.dll")));
+static SYSTEM: LazyLock<VmCompute> = LazyLock::new(VmCompute::default);
+
+/// The DLL of this Windows, as [`VmCompute::system`], for a program that wants another patience than the usual.
+impl Default for VmCompute {
+    fn default() -> Self {
+        VmCompute::new(Library::system("vmcompute.dll"))
+    }
+}
 
 impl VmCompute {
     fn new(library: Library) -> Self {
