@@ -82,7 +82,8 @@ pub(crate) fn token_id() -> Option<u64> {
     let token = thread_token()?;
     let mut statistics = [0_u32; 16];
     let mut length = 0;
-    // SAFETY: the token is open for queries; TOKEN_STATISTICS has 56 bytes, of which the first 8 are the token's identifier.
+    // SAFETY: the token is open for queries; TOKEN_STATISTICS has 56 bytes, of which the first 8 are the token's
+    // identifier.
     let done = unsafe {
         GetTokenInformation(token, TokenStatistics, statistics.as_mut_ptr().cast(), 64, &raw mut length)
     };
