@@ -52,7 +52,11 @@ enum Worth {
 fn worth(record: &Record, runtime: &Runtime, mounts: &Mounts) -> Result<Worth> {
     let attachment = &record.attachment;
     if attachment.namespace != runtime.namespace {
-        return Ok(if runtime::is_shown_elsewhere(&attachment.id, &attachment.namespace)? { Worth::Live } else { Worth::Stale });
+        return Ok(if runtime::is_shown_elsewhere(&attachment.id, &attachment.namespace)? {
+            Worth::Live
+        } else {
+            Worth::Stale
+        });
     }
     Ok(match record.state {
         State::Attaching => Worth::Unfinished,
@@ -258,7 +262,9 @@ fn find<'a>(
     let mut recorded = None;
     for Record { attachment, .. } in records {
         if attachment.namespace != runtime.namespace {
-            if attachment.target == target && runtime::is_shown_elsewhere(&attachment.id, &attachment.namespace)? {
+            if attachment.target == target
+                && runtime::is_shown_elsewhere(&attachment.id, &attachment.namespace)?
+            {
                 foreign = Some(attachment);
             }
         } else if mounts.of(&attachment.id).any(|mount| mount.point == target) {

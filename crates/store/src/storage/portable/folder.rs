@@ -44,8 +44,7 @@ pub(super) fn is_layer(folder: &Path) -> Result<bool> {
 }
 
 fn open(folder: &Path) -> Result<StoredLayer> {
-    let damaged =
-        |source| Error::InvalidLayer { path: folder.to_path_buf(), source: Box::new(source) };
+    let damaged = |source| Error::InvalidLayer { path: folder.to_path_buf(), source: Box::new(source) };
     let layer = StoredLayer::open(folder).map_err(damaged)?;
     if layer.description().os != Os::Windows {
         return Err(Error::Invalid {
@@ -159,7 +158,9 @@ fn around(folder: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(folder).doing("find", folder)?;
     match (absolute.parent(), absolute.file_name()) {
         (Some(parent), Some(_)) => Ok(parent.to_path_buf()),
-        _ => Err(Error::Invalid { path: folder.to_path_buf(), why: "it is the root of a file system".into() }),
+        _ => {
+            Err(Error::Invalid { path: folder.to_path_buf(), why: "it is the root of a file system".into() })
+        }
     }
 }
 
