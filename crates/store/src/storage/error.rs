@@ -119,6 +119,15 @@ pub enum Error {
         /// What sort of failure that is.
         kind: ErrorKind,
     },
+    /// A disk is attached, but the system names no volume on it.
+    #[error(
+        "the disk `{}` was attached, but the system names no volume on it: it does so for administrators only",
+        .0.display()
+    )]
+    NoVolume(PathBuf),
+    /// The system said that it removed a folder, and did not.
+    #[error("`{}` is still there, although the system said that it was removed", .0.display())]
+    StillThere(PathBuf),
     /// A step of several failed. What had been done before is undone.
     #[error("cannot {step} for `{}`{}", path.display(), Undone(undo))]
     Step {
@@ -172,6 +181,8 @@ impl Error {
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Store(error) => store_kind(error),
             Error::Transport { kind, .. } => *kind,
+            Error::NoVolume(_) => ErrorKind::AccessDenied,
+            Error::StillThere(_) => ErrorKind::InUse,
             Error::Step { source, .. } => source.kind(),
         }
     }

@@ -18,12 +18,20 @@
 //! A [`LayerChain`] lists parents **child to parent**. A layer's id is part of what a scratch stores, so it must be the
 //! same in every call; [`LayerStorage::chain`] makes a chain from folders.
 
+mod disk;
 mod error;
+mod places;
+mod scratch;
+mod steps;
 
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Result, UndoFailure};
 use layerstone_hcs::{ExportLayerOptions, Guid, LayerChain, OsLayerOptions, WritableLayerOptions};
+pub use scratch::{
+    BLANK_DISK, DEFAULT_DISK_SIZE, DetachError, DetachedScratch, SANDBOX_DISK, ScratchDisk, ScratchLayer,
+    ScratchOptions,
+};
 
 /// What a scratch of a storage is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +91,12 @@ pub trait LayerStorage: Sync {
 
     /// What layers are here.
     fn layer_form(&self) -> LayerForm;
+
+    /// Where the files of an attached scratch are, which the calls know by the path `writable`: there, unless the storage
+    /// shows them elsewhere.
+    fn scratch_files(&self, writable: &Path) -> PathBuf {
+        writable.to_path_buf()
+    }
 
     /// The id of the layer in a folder. It depends on the last component of the path only.
     ///
