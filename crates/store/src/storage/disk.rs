@@ -11,12 +11,13 @@ pub(super) struct StepDisk<'a, S: LayerStorage> {
     storage: &'a S,
     path: PathBuf,
     handle: Option<S::Disk>,
+    attached: bool,
 }
 
 impl<'a, S: LayerStorage> StepDisk<'a, S> {
     /// The disk in this file, not open, and perhaps not there yet.
     pub(super) fn new(storage: &'a S, path: PathBuf) -> Self {
-        StepDisk { storage, path, handle: None }
+        StepDisk { storage, path, handle: None, attached: false }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -52,13 +53,22 @@ impl<'a, S: LayerStorage> StepDisk<'a, S> {
     pub(super) fn attach(&mut self) -> Result<()> {
         let storage = self.storage;
         let handle = self.open()?;
-        patiently(|| storage.attach_disk(handle))
+        patiently(|| storage.attach_disk(handle))?;
+        self.attached = true;
+        Ok(())
     }
 
     pub(super) fn detach(&mut self) -> Result<()> {
         let storage = self.storage;
         let handle = self.open()?;
-        patiently(|| storage.detach_disk(handle))
+        patiently(|| storage.detach_disk(handle))?;
+        self.attached = false;
+        Ok(())
+    }
+
+    /// Detaches the disk unless a step has done that since it was attached.
+    pub(super) fn detach_if_attached(&mut self) -> Result<()> {
+        if self.attached { self.detach() } else { Ok(()) }
     }
 
     /// The volume on the disk, as the storage names it.

@@ -18,6 +18,7 @@
 //! A [`LayerChain`] lists parents **child to parent**. A layer's id is part of what a scratch stores, so it must be the
 //! same in every call; [`LayerStorage::chain`] makes a chain from folders.
 
+mod base;
 mod disk;
 mod error;
 mod places;
@@ -26,6 +27,10 @@ mod steps;
 
 use std::path::{Path, PathBuf};
 
+pub use base::{
+    BLANK_BASE_DISK, BaseLayer, BaseOptions, CONFIG_HIVES, TEMPLATE_BASE_DISK, TEMPLATE_DISK,
+    process_base_layer,
+};
 pub use error::{Error, Result, UndoFailure};
 use layerstone_hcs::{ExportLayerOptions, Guid, LayerChain, OsLayerOptions, WritableLayerOptions};
 pub use scratch::{

@@ -3,6 +3,7 @@
 //! Each is made to succeed, where every call is compared with the documented order; then to fail at every single call,
 //! where nothing may be left; then to fail while it undoes.
 
+mod base;
 #[path = "../common/fake/mod.rs"]
 mod fake;
 mod logged;
