@@ -10,9 +10,10 @@ const WINDOWS: &str = "x86_64-pc-windows-gnu";
 /// The linker and C compiler that it needs.
 const WINDOWS_CC: &str = "x86_64-w64-mingw32-gcc";
 /// What has to build for Windows.
-const WINDOWS_PACKAGES: [&str; 6] = [
+const WINDOWS_PACKAGES: [&str; 7] = [
     "layerstone",
     "layerstone-erofs",
+    "layerstone-hcs",
     "layerstone-layer",
     "layerstone-nt",
     "layerstone-oci",
