@@ -103,13 +103,13 @@ fn expect_file(folder: &Path, path: &[&str], what: &'static str) -> Result<()> {
 }
 
 /// The folder of the layer's utility VM, when there are files in it. A folder without them is of no account.
-fn utility_vm(layer: &Path) -> Result<Option<PathBuf>> {
-    let Some((vm, stat)) = places::walk(layer, &[UTILITY_VM])? else { return Ok(None) };
+pub(super) fn utility_vm(layer: &Path) -> Result<Option<PathBuf>> {
+    let Some((vm, stat)) = places::walk(layer, [UTILITY_VM])? else { return Ok(None) };
     if !places::is_directory(&stat) {
         // Everything that is done to it would be done elsewhere.
         return Err(Error::Invalid { path: vm, why: "a utility VM has to be a folder, and no link".into() });
     }
-    match places::walk(&vm, &["Files"])? {
+    match places::walk(&vm, ["Files"])? {
         None => Ok(None),
         Some((_, stat)) if places::is_directory(&stat) => {
             expect_file(&vm, &BOOT_CONFIGURATION, "boot configuration of a utility VM")?;
@@ -141,7 +141,7 @@ fn set_up_container<S: LayerStorage>(storage: &S, layer: &Path, options: &BaseOp
     })
 }
 
-fn set_up_vm<S: LayerStorage>(storage: &S, vm: &Path, options: &BaseOptions) -> Result<()> {
+pub(super) fn set_up_vm<S: LayerStorage>(storage: &S, vm: &Path, options: &BaseOptions) -> Result<()> {
     let disk = StepDisk::new(storage, vm.join(TEMPLATE_BASE_DISK));
     Steps::run(vm, disk, |steps| {
         steps.step("remove what an earlier setup made", |_| {
@@ -188,7 +188,7 @@ fn differencing_disk<'a, S: LayerStorage>(
 /// Removes what is called so in a folder, in any case.
 fn remove_all(folder: &Path, names: &[&str]) -> Result<()> {
     for name in names {
-        for path in places::find_all(folder, name)? {
+        for path in places::find_all(folder, name.as_bytes())? {
             places::remove(&path)?;
         }
     }

@@ -19,9 +19,13 @@
 //! same in every call; [`LayerStorage::chain`] makes a chain from folders.
 
 mod base;
+mod content;
 mod disk;
 mod error;
+mod import;
+mod in_place;
 mod places;
+mod plain;
 mod scratch;
 mod steps;
 
@@ -32,7 +36,10 @@ pub use base::{
     process_base_layer,
 };
 pub use error::{Error, Result, UndoFailure};
+pub use import::{ImportArchiveOptions, Imported, STAGING_PREFIX, import_archive};
+pub use in_place::{InPlaceWriter, NewFile};
 use layerstone_hcs::{ExportLayerOptions, Guid, LayerChain, OsLayerOptions, WritableLayerOptions};
+pub use plain::PlainFiles;
 pub use scratch::{
     BLANK_DISK, DEFAULT_DISK_SIZE, DetachError, DetachedScratch, SANDBOX_DISK, ScratchDisk, ScratchLayer,
     ScratchOptions,
@@ -143,6 +150,11 @@ pub trait LayerStorage: Sync {
             path: layer.to_path_buf(),
             why: "its layers are made from transport folders",
         })
+    }
+
+    /// What writes real files of a layer, where layers are [files](LayerForm::Files).
+    fn in_place_writer(&self) -> Box<dyn InPlaceWriter + '_> {
+        Box::new(PlainFiles::default())
     }
 
     /// Writes a layer, or with `is_writable_layer` what an attached scratch has changed, into `destination` as a transport

@@ -1,5 +1,6 @@
 //! Files of a layer folder, found as Windows finds them: without regard to case, and never through a link.
 
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,30 @@ use layerstone_nt::name::eq_ignore_case;
 use super::error::{Error, Result};
 use crate::error::IoContext as _;
 
+/// A name of a layer as the host has it; `None` when it is none that could be joined to a path here.
+pub(super) fn component(name: &[u8]) -> Option<OsString> {
+    if matches!(name, [] | b"." | b"..") || name.iter().any(|b| matches!(b, b'/' | b'\\' | 0)) {
+        return None;
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStringExt as _;
+        Some(OsString::from_vec(name.to_vec()))
+    }
+    #[cfg(not(unix))]
+    {
+        use std::os::windows::ffi::OsStringExt as _;
+        match layerstone_nt::name::check_component(name) {
+            Err(problem) if !problem.is_possible_on_ntfs() => None,
+            _ => Some(OsString::from_wide(layerstone_nt::WideString::from_wtf8(name).ok()?.units())),
+        }
+    }
+}
+
 /// What is called `name` in a folder, in any case. An exact spelling wins where a file system has several.
-pub(super) fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
-    let exact = folder.join(name);
+pub(super) fn find(folder: &Path, name: &[u8]) -> Result<Option<PathBuf>> {
+    let Some(component) = component(name) else { return Ok(None) };
+    let exact = folder.join(component);
     if stat(&exact)?.is_some() {
         return Ok(Some(exact));
     }
@@ -19,7 +41,7 @@ pub(super) fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
 }
 
 /// Everything that is called `name` in a folder, in any case; nothing when there is no folder.
-pub(super) fn find_all(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+pub(super) fn find_all(folder: &Path, name: &[u8]) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if is_absent(&error) => return Ok(Vec::new()),
@@ -28,7 +50,7 @@ pub(super) fn find_all(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry.doing("read the folder", folder)?;
-        if eq_ignore_case(entry.file_name().as_encoded_bytes(), name.as_bytes()) {
+        if eq_ignore_case(entry.file_name().as_encoded_bytes(), name) {
             found.push(entry.path());
         }
     }
@@ -37,16 +59,19 @@ pub(super) fn find_all(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// What is at `path` below a folder, in any case. A link on the way leads nowhere; one at the end is found as such.
-pub(super) fn walk(folder: &Path, path: &[&str]) -> Result<Option<(PathBuf, Metadata)>> {
-    let mut at = folder.to_path_buf();
-    let mut found = None;
-    for (index, name) in path.iter().enumerate() {
-        if index > 0 && !found.as_ref().is_some_and(|(_, stat): &(_, Metadata)| is_directory(stat)) {
-            return Ok(None);
-        }
-        let Some(next) = find(&at, name)? else { return Ok(None) };
+pub(super) fn walk<N: AsRef<[u8]>>(
+    folder: &Path,
+    path: impl IntoIterator<Item = N>,
+) -> Result<Option<(PathBuf, Metadata)>> {
+    let mut found: Option<(PathBuf, Metadata)> = None;
+    for name in path {
+        let at = match &found {
+            None => folder,
+            Some((at, stat)) if is_directory(stat) => at,
+            Some(_) => return Ok(None),
+        };
+        let Some(next) = find(at, name.as_ref())? else { return Ok(None) };
         let Some(stat) = stat(&next)? else { return Ok(None) };
-        at.clone_from(&next);
         found = Some((next, stat));
     }
     Ok(found)
@@ -93,29 +118,11 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     } else if stat.is_dir() || is_directory_link(&stat) {
         fs::remove_dir(path)
     } else {
-        remove_file(path, &stat)
+        fs::remove_file(path)
     };
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.doing("remove", path).map_err(Into::into),
-    }
-}
-
-/// Windows refuses to remove a file that is read-only.
-fn remove_file(path: &Path, stat: &Metadata) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error)
-            if cfg!(windows)
-                && error.kind() == io::ErrorKind::PermissionDenied
-                && stat.permissions().readonly() =>
-        {
-            let mut permissions = stat.permissions();
-            #[allow(clippy::permissions_set_readonly_false, reason = "on Windows it is one attribute")]
-            permissions.set_readonly(false);
-            fs::set_permissions(path, permissions)?;
-            fs::remove_file(path)
-        }
-        other => other,
     }
 }
 
@@ -132,6 +139,33 @@ fn is_directory_link(stat: &Metadata) -> bool {
         let _ = stat;
         false
     }
+}
+
+/// Whether two paths are names of one file. A link counts as itself.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> Result<bool> {
+    Ok(identity(one)? == identity(other)?)
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let stat = fs::symlink_metadata(path).doing("look at", path)?;
+    Ok((stat.dev(), stat.ino()))
+}
+
+#[cfg(windows)]
+fn identity(path: &Path) -> Result<(u64, u64)> {
+    use std::os::windows::fs::OpenOptionsExt as _;
+    const READ_ATTRIBUTES: u32 = 0x80;
+    const BACKUP_SEMANTICS: u32 = 0x0200_0000;
+    const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+    let file = fs::OpenOptions::new()
+        .access_mode(READ_ATTRIBUTES)
+        .custom_flags(BACKUP_SEMANTICS | OPEN_REPARSE_POINT)
+        .open(path)
+        .doing("open", path)?;
+    let information = winapi_util::file::information(&file).doing("look at", path)?;
+    Ok((information.volume_serial_number(), information.file_index()))
 }
 
 /// A folder that is to be filled.

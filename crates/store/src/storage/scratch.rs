@@ -417,7 +417,7 @@ fn source(base: &Path, options: &ScratchOptions) -> Result<Source> {
 }
 
 fn blank_disk(base: &Path) -> Result<Option<PathBuf>> {
-    match places::walk(base, &[BLANK_DISK])? {
+    match places::walk(base, [BLANK_DISK])? {
         None => Ok(None),
         Some((path, stat)) if places::is_file(&stat) => Ok(Some(path)),
         Some((path, _)) => Err(Error::Invalid { path, why: "a blank disk has to be a file".to_owned() }),

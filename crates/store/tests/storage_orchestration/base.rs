@@ -36,7 +36,7 @@ fn process(fake: &Fake) -> Result<BaseLayer, Error> {
     process_base_layer(fake, &fake.path("base"), &BaseOptions::default())
 }
 
-const CONTAINER: [&str; 8] = [
+pub(crate) const CONTAINER: [&str; 8] = [
     "create_disk base/blank-base.vhdx empty 21474836480",
     "format_writable_layer_vhd base/blank-base.vhdx",
     "close_disk base/blank-base.vhdx",

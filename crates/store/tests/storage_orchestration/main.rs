@@ -6,6 +6,11 @@
 mod base;
 #[path = "../common/fake/mod.rs"]
 mod fake;
+mod import_base;
+mod import_layer;
+mod import_vm;
+
+mod layer_tar;
 mod logged;
 mod scratch;
 
@@ -58,13 +63,23 @@ fn fails_at_every_call(
             fake.fail_call(number, code_of_call(number));
             fake.fail_call(undoing, code_of_call(undoing));
             let error = act(&fake).expect_err(&what);
-            let (failed, _, undo) = failed_step(&error);
-            assert_eq!((failed, error.hresult()), (*step, code_of_call(number)), "{what}");
-            assert!(undo.iter().any(|(_, code)| *code == code_of_call(undoing)), "{what}: {undo:?}");
-            let text = error.to_string();
+            assert_eq!((failed_step(&error).0, error.hresult()), (*step, code_of_call(number)), "{what}");
+            let text = with_causes(&error);
+            assert!(text.contains("afterwards, cannot"), "{what}: {text}");
             assert!(text.contains(&code_of_call(undoing).to_string()), "{what}: {text}");
         }
     }
+}
+
+/// All that an error has to say, as the command line prints it.
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn prepared(prepare: impl Fn() -> Fake) -> Fake {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use layerstone_hcs::LayerChain;
+use layerstone_layer::transport::{ReadOptions, TransportReader};
+use layerstone_layer::{EntryKind, LayerPath};
 use layerstone_store::storage::Result;
 
 use super::disk::{Content, FakeDisk};
@@ -82,9 +84,79 @@ pub(super) fn setup_vm(state: &State, layer: &Path, disk: &FakeDisk) -> Result<(
     Ok(())
 }
 
-/// `HcsImportLayer`.
+/// `HcsImportLayer`. What the parents have in directories that the layer has too gets a placeholder, as Windows leaves
+/// it there: paths that the layer removes are no exception.
 pub(super) fn import(layer: &Path, source: &Path, chain: &LayerChain) -> Result<()> {
     let refuse = |code| refuse("import_layer", layer, code);
-    let _ = (source, chain);
-    refuse(PATH_NOT_FOUND)
+    let is_empty = |folder: &Path| fs::read_dir(folder).unwrap().next().is_none();
+    if !source.is_dir() || !chain.parents().iter().all(|parent| parent.path.is_dir()) {
+        return refuse(PATH_NOT_FOUND);
+    }
+    if layer.exists() && !is_empty(layer) {
+        return refuse(ALREADY_EXISTS);
+    }
+    if !source.join("Hives").is_dir() {
+        return refuse(PATH_NOT_FOUND);
+    }
+    for wanted in ["Files.$wcidirs$", "Hives.$wcidirs$", "tombstones.txt"] {
+        if !source.join(wanted).is_file() {
+            return refuse(FILE_NOT_FOUND);
+        }
+    }
+    let Ok(mut reader) = TransportReader::open(source, ReadOptions::strict()) else {
+        return refuse(FILE_NOT_FOUND);
+    };
+    fs::create_dir_all(layer).unwrap();
+    let mut directories = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let path = layer.join(entry.path.to_string());
+        match &entry.kind {
+            EntryKind::Directory => {
+                fs::create_dir(&path).unwrap();
+                directories.push(entry.path.clone());
+            }
+            EntryKind::File { segments, .. } => {
+                assert!(segments.is_none(), "the fake knows no sparse files");
+                let mut content = Vec::new();
+                let mut buffer = [0; 4096];
+                loop {
+                    match reader.read_data(&mut buffer).unwrap() {
+                        0 => break,
+                        count => content.extend_from_slice(&buffer[..count]),
+                    }
+                }
+                fs::write(&path, content).unwrap();
+            }
+            #[cfg(unix)]
+            EntryKind::Symlink { target } => {
+                use std::os::unix::ffi::OsStrExt as _;
+                std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &path).unwrap();
+            }
+            _ => {}
+        }
+    }
+    let in_files = |path: &&LayerPath| path.starts_with(&LayerPath::from("Files"));
+    for directory in directories.iter().filter(in_files) {
+        for parent in chain.parents() {
+            skeleton(&parent.path.join(directory.to_string()), &layer.join(directory.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn skeleton(of: &Path, layer: &Path) {
+    let Ok(entries) = fs::read_dir(of) else { return };
+    for entry in entries {
+        let entry = entry.unwrap();
+        if find(layer, &entry.file_name().to_string_lossy()).is_some() {
+            continue;
+        }
+        let path = layer.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&path).unwrap();
+            skeleton(&entry.path(), &path);
+        } else {
+            fs::write(path, "placeholder").unwrap();
+        }
+    }
 }

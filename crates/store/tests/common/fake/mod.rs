@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "no test needs all of it")]
 
 mod disk;
+mod files;
 mod layer;
 mod state;
 
@@ -15,7 +16,10 @@ use std::sync::Mutex;
 use layerstone_hcs::{
     ExportLayerOptions, Guid, HResult, LayerChain, OsLayerOptions, OsLayerType, WritableLayerOptions,
 };
-use layerstone_store::storage::{BaseOs, Error, LayerForm, LayerStorage, NewDisk, Result, ScratchForm};
+use layerstone_store::storage::{
+    BaseOs, Error, InPlaceWriter, LayerForm, LayerStorage, NewDisk, PlainFiles, Result, STAGING_PREFIX,
+    ScratchForm,
+};
 use tempfile::TempDir;
 
 pub(crate) use disk::FakeDisk;
@@ -104,6 +108,11 @@ impl Fake {
         self.state.lock().unwrap().pretend_to_destroy = true;
     }
 
+    /// Hard links of real files become copies, without a word.
+    pub(crate) fn copy_links(&self) {
+        self.state.lock().unwrap().copy_links = true;
+    }
+
     /// What is attached or open, in words. Empty when nothing is.
     pub(crate) fn in_use(&self) -> Vec<String> {
         self.state.lock().unwrap().in_use(self.root())
@@ -130,10 +139,12 @@ impl Fake {
     }
 
     fn shown(&self, path: &Path) -> String {
-        match path.strip_prefix(self.root()) {
-            Ok(path) => path.display().to_string().replace('\\', "/"),
-            Err(_) => path.display().to_string(),
-        }
+        let Ok(path) = path.strip_prefix(self.root()) else { return path.display().to_string() };
+        let shown = |name: &std::ffi::OsStr| match name.to_string_lossy() {
+            name if name.starts_with(STAGING_PREFIX) => "STAGING".to_owned(),
+            name => name.into_owned(),
+        };
+        path.iter().map(shown).collect::<Vec<_>>().join("/")
     }
 
     fn shown_chain(&self, chain: &LayerChain) -> String {
@@ -197,6 +208,10 @@ impl LayerStorage for Fake {
         std::fs::create_dir(layer).unwrap();
         std::fs::write(layer.join("packed"), bytes).unwrap();
         Ok(())
+    }
+
+    fn in_place_writer(&self) -> Box<dyn InPlaceWriter + '_> {
+        Box::new(files::FakeFiles { fake: self, plain: PlainFiles::default(), open: None })
     }
 
     fn export_layer(

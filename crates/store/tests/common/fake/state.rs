@@ -20,6 +20,7 @@ pub(super) struct State {
     pub(super) function_failures: Vec<(&'static str, usize, HResult)>,
     pub(super) hide_volumes: bool,
     pub(super) pretend_to_destroy: bool,
+    pub(super) copy_links: bool,
     pub(super) open: OpenDisks,
     /// Attached disks, and the volume of each.
     attached: BTreeMap<PathBuf, String>,
