@@ -1,13 +1,13 @@
 //! Base layers from their archive.
 
 use std::fs;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use layerstone_hcs::{ErrorKind, LayerChain};
 use layerstone_layer::Finding;
 use layerstone_store::storage::{Error, ImportArchiveOptions, Imported, LayerStorage as _, import_archive};
 
 use crate::fake::Fake;
+use crate::import_layer::{at, cause, mtime, same_file};
 use crate::layer_tar::{LayerTar, THEN};
 use crate::{code_of_call, failed_step, fails_at_every_call, with_causes};
 
@@ -24,20 +24,6 @@ fn refused(archive: LayerTar) -> Error {
     let error = import(&fake, &archive.finish()).unwrap_err();
     assert_eq!(fake.tree(""), [""; 0], "{error}");
     error
-}
-
-fn cause(error: &Error) -> &Error {
-    let Error::Step { source, .. } = error else { panic!("not a step: {error:?}") };
-    source
-}
-
-#[track_caller]
-fn mtime(fake: &Fake, path: &str) -> SystemTime {
-    fs::symlink_metadata(fake.path(path)).unwrap().modified().unwrap()
-}
-
-fn at(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 #[test]
@@ -103,15 +89,6 @@ fn hard_links_are_made_at_once_and_lead_to_files_that_came_before() {
         cause(&refused(LayerTar::base().link("Files/b", "Files/Windows"))),
         Error::Entry { .. }
     ));
-}
-
-fn same_file(fake: &Fake, one: &str, other: &str) -> bool {
-    // What is written to the one is in the other.
-    let before = fs::read(fake.path(other)).unwrap();
-    fs::write(fake.path(one), "written to one name").unwrap();
-    let same = fs::read_to_string(fake.path(other)).is_ok_and(|text| text == "written to one name");
-    fs::write(fake.path(one), before).unwrap();
-    same
 }
 
 #[test]

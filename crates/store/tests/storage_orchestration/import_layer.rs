@@ -51,13 +51,13 @@ pub(crate) fn read(fake: &Fake, path: &str) -> String {
 /// Whether two paths are names of one file: what is written to the one is in the other.
 pub(crate) fn same_file(fake: &Fake, one: &str, other: &str) -> bool {
     let before = fs::read(fake.path(other)).unwrap();
-    let is_same = fs::read(fake.path(one)).unwrap() == before && {
-        fs::write(fake.path(one), "written to one name").unwrap();
-        let same = read(fake, other) == "written to one name";
-        fs::write(fake.path(one), &before).unwrap();
-        same
-    };
-    is_same
+    if fs::read(fake.path(one)).unwrap() != before {
+        return false;
+    }
+    fs::write(fake.path(one), "written to one name").unwrap();
+    let same = read(fake, other) == "written to one name";
+    fs::write(fake.path(one), before).unwrap();
+    same
 }
 
 pub(crate) fn mtime(fake: &Fake, path: &str) -> SystemTime {
