@@ -2,21 +2,18 @@
 
 use std::time::Instant;
 
-use crate::command::{self, Failure, cargo, present, require_all};
-use crate::{docs, fuzz};
+use crate::command::{self, Failure, WINDOWS, WINDOWS_CC, cargo, present, without};
+use crate::{docs, fuzz, wine};
 
-/// The target of the Windows build.
-const WINDOWS: &str = "x86_64-pc-windows-gnu";
-/// The linker and C compiler that it needs.
-const WINDOWS_CC: &str = "x86_64-w64-mingw32-gcc";
 /// What has to build for Windows.
-const WINDOWS_PACKAGES: [&str; 7] = [
+const WINDOWS_PACKAGES: [&str; 8] = [
     "layerstone",
     "layerstone-erofs",
     "layerstone-hcs",
     "layerstone-layer",
     "layerstone-nt",
     "layerstone-oci",
+    "layerstone-standin",
     "layerstone-store",
 ];
 /// How long each fuzz target runs.
@@ -56,6 +53,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         ("docs", &docs),
         ("dependencies", &dependencies),
         ("windows", &windows),
+        ("wine", &|| wine::run(&[])),
         ("tests", &|| run_cargo(&["xtask", "test"])),
         ("fuzz", &|| fuzz::run(&[FUZZ_SECONDS.to_owned()])),
     ])
@@ -69,15 +67,6 @@ fn run_cargo(arguments: &[&str]) -> Result<(), Failure> {
 fn format() -> Result<(), Failure> {
     run_cargo(&["fmt", "--all", "--check"])?;
     run_cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
-}
-
-/// A step whose program is missing is skipped, or fails where nothing may be.
-fn without(program: &'static str, how: &'static str) -> Result<(), Failure> {
-    if require_all() {
-        return Err(Failure::Missing { program, how });
-    }
-    println!("SKIP {program} is not installed: {how}");
-    Ok(())
 }
 
 /// Licences, sources and known faults of the dependencies.
@@ -105,7 +94,10 @@ fn windows() -> Result<(), Failure> {
     }
     let packages = WINDOWS_PACKAGES.iter().flat_map(|package| ["--package", package]);
     let mut clippy = cargo();
-    clippy.args(["clippy", "--target", WINDOWS]).args(packages).args(["--", "-D", "warnings"]);
+    clippy
+        .args(["clippy", "--all-targets", "--target", WINDOWS])
+        .args(packages)
+        .args(["--", "-D", "warnings"]);
     command::run(&mut clippy)?;
     run_cargo(&["build", "--target", WINDOWS, "--package", "layerstone"])
 }

@@ -5,6 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// The target of the Windows build.
+pub(crate) const WINDOWS: &str = "x86_64-pc-windows-gnu";
+/// The linker and C compiler that it needs.
+pub(crate) const WINDOWS_CC: &str = "x86_64-w64-mingw32-gcc";
+
 /// Why a word did not succeed. What a program had to say, it has said on the terminal.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -87,6 +92,15 @@ pub(crate) fn present(program: &str, argument: &str) -> bool {
     let mut command = Command::new(program);
     command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+/// What needs a program that is missing is skipped, or fails where nothing may be.
+pub(crate) fn without(program: &'static str, how: &'static str) -> Result<(), Failure> {
+    if require_all() {
+        return Err(Failure::Missing { program, how });
+    }
+    println!("SKIP {program} is not installed: {how}");
+    Ok(())
 }
 
 /// Runs a program, which must succeed.

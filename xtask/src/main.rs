@@ -6,6 +6,7 @@ mod ci;
 mod command;
 mod fuzz;
 mod test;
+mod wine;
 
 use std::process::ExitCode;
 
@@ -17,7 +18,9 @@ usage: cargo xtask WORD
   test [ARGS]            every test that this host can run; says which ones it could not, and why.
                          ARGS go to `cargo test`. REQUIRE_ALL=1 makes each skipped test a failure
   ci                     what a change has to pass: format, lints, documentation, dependencies, the Windows
-                         build, the tests, a short run of each fuzz target
+                         build, the tests under Wine and here, a short run of each fuzz target
+  wine [ARGS]            builds for Windows, runs those tests and the program under Wine, and compares the program with
+                         the native one. ARGS go to `cargo test`, and leave the comparison out
   docs                   the API documentation; warnings are errors
   fuzz SECONDS [TARGET]  runs each fuzz target, or one, for so long
   bench [NAME] [ARGS]    the measurements that the performance page speaks of, or one of them
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let result = match word.as_deref() {
         Some("test") => test::run(&rest),
         Some("ci") => ci::run(),
+        Some("wine") => wine::run(&rest),
         Some("docs") => docs(),
         Some("fuzz") => fuzz::run(&rest),
         Some("bench") => bench(&rest),

@@ -9,34 +9,68 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::process::Child;
+use std::process::{Command, ExitStatus};
 
 use crate::command::{Failure, cargo, require_all};
 
 /// Runs `cargo test` with these arguments.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
-    let (ours, theirs) = match arguments.iter().position(|argument| argument == "--") {
-        Some(at) => (&arguments[..at], &arguments[at + 1..]),
-        None => (arguments, &[][..]),
-    };
+    let (ours, theirs) = split(arguments);
     let mut command = cargo();
     command.args(["test", "--no-fail-fast"]);
-    let chosen = |argument: &String| argument == "-p" || argument.starts_with("--package");
-    if !ours.iter().any(chosen) {
+    if !chooses_packages(ours) {
         command.arg("--workspace");
     }
     command.args(ours).args(["--", "--show-output"]).args(theirs);
+    run_all(vec![command])
+}
 
+/// The arguments for cargo, and those for the test programs.
+pub(crate) fn split(arguments: &[String]) -> (&[String], &[String]) {
+    match arguments.iter().position(|argument| argument == "--") {
+        Some(at) => (&arguments[..at], &arguments[at + 1..]),
+        None => (arguments, &[]),
+    }
+}
+
+/// Whether the arguments for cargo say which packages are meant.
+pub(crate) fn chooses_packages(arguments: &[String]) -> bool {
+    arguments.iter().any(|argument| argument == "-p" || argument.starts_with("--package"))
+}
+
+/// Runs these calls of `cargo test`, with `--show-output`, one after the other, and sums them up.
+pub(crate) fn run_all(commands: Vec<Command>) -> Result<(), Failure> {
+    let mut summary = Summary::default();
+    let mut unsuccessful = None;
+    for command in commands {
+        let status = follow(command, &mut summary)?;
+        if !status.success() {
+            unsuccessful = Some(status);
+        }
+    }
+    print!("{}", summary.text());
+    let failed = summary.failed();
+    let refused = if require_all() { summary.skipped() } else { 0 };
+    if failed > 0 || refused > 0 {
+        return Err(Failure::Tests { failed, refused });
+    }
+    match unsuccessful {
+        Some(status) => Err(Failure::Status { command: "cargo test".into(), status: status.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// Runs one `cargo test` and reads what it says.
+fn follow(mut command: Command, summary: &mut Summary) -> Result<ExitStatus, Failure> {
     let io = |doing| move |source| Failure::Io { doing, source };
     let (reader, writer) = std::io::pipe().map_err(io("making a pipe"))?;
     let errors = writer.try_clone().map_err(io("making a pipe"))?;
     let program = command.get_program().to_owned();
-    let mut child: Child =
+    let mut child =
         command.stdout(writer).stderr(errors).spawn().map_err(|source| Failure::Start { program, source })?;
     // The command holds the pipe's writing end; the reader would wait for it for ever.
     drop(command);
 
-    let mut summary = Summary::default();
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).map_err(io("reading what the tests say"))? > 0 {
@@ -47,17 +81,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         }
         line.clear();
     }
-    let status = child.wait().map_err(io("waiting for the tests"))?;
-    print!("{}", summary.text());
-    let failed = summary.failed();
-    let refused = if require_all() { summary.skipped() } else { 0 };
-    if failed > 0 || refused > 0 {
-        return Err(Failure::Tests { failed, refused });
-    }
-    if !status.success() {
-        return Err(Failure::Status { command: "cargo test".into(), status: status.to_string() });
-    }
-    Ok(())
+    child.wait().map_err(io("waiting for the tests"))
 }
 
 /// How the reason of an ignored test begins that `cargo test` is not meant to run.

@@ -10,6 +10,8 @@ mod hcs;
 mod storage;
 mod win32;
 
+use std::fmt;
+
 use crate::error::ErrorKind;
 use crate::hresult::HResult;
 
@@ -33,6 +35,18 @@ pub struct Known {
     pub remedy: &'static str,
     /// Where that is from.
     pub source: &'static str,
+}
+
+/// The whole explanation, in lines: what it means here, what causes it, what to do.
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.name, self.here)?;
+        for cause in self.causes {
+            writeln!(f, "  may be: {cause}")?;
+        }
+        writeln!(f, "  what to do: {}", self.remedy)?;
+        write!(f, "  see: {}", self.source)
+    }
 }
 
 /// A code of Win32, as the header names it without `ERROR_`.

@@ -62,6 +62,7 @@ impl FilterDriver {
 }
 
 /// Reads the entries of a buffer. What lies outside of it is left out, as is an entry whose kind is unknown.
+#[cfg(any(windows, test))]
 pub(crate) fn parse(buffer: &[u8], text: impl Fn(&[u16]) -> OsString) -> Vec<FilterDriver> {
     let mut found = Vec::new();
     let mut rest = buffer;
@@ -77,6 +78,7 @@ pub(crate) fn parse(buffer: &[u8], text: impl Fn(&[u16]) -> OsString) -> Vec<Fil
     }
 }
 
+#[cfg(any(windows, test))]
 fn entry(bytes: &[u8], text: impl Fn(&[u16]) -> OsString) -> Option<FilterDriver> {
     let (instances, strings) = match u32_at(bytes, 4)? {
         1 => (Some(u32_at(bytes, 16)?), 20),
@@ -91,10 +93,12 @@ fn entry(bytes: &[u8], text: impl Fn(&[u16]) -> OsString) -> Option<FilterDriver
     Some(FilterDriver { name: string(strings)?, altitude: string(strings + 4)?, instances })
 }
 
+#[cfg(any(windows, test))]
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
+#[cfg(any(windows, test))]
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }

@@ -1,5 +1,7 @@
 //! Every dialect of tar, written by the tools that people use, read back.
 
+#![cfg(unix)]
+
 mod common;
 
 use std::fs::{self, File};

@@ -19,7 +19,7 @@ pub(crate) struct Cli {
 /// Flags of every verb.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The store [default: /var/lib/layerstone as root, else $XDG_DATA_HOME/layerstone]
+    /// The store [default: /var/lib/layerstone as root, else $XDG_DATA_HOME/layerstone, on Windows %LOCALAPPDATA%]
     #[arg(long, global = true, env = "LAYERSTONE_ROOT", value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
     /// Print JSON

@@ -2,6 +2,7 @@
 
 mod common;
 
+#[cfg(target_os = "linux")]
 use std::fs;
 use std::io::Read;
 
@@ -10,7 +11,9 @@ use layerstone_oci::{
     SourceFormat, SourceOptions, write_archive,
 };
 
-use common::{Image, image, layer_tar, run, skopeo, tool};
+use common::{Image, image, layer_tar};
+#[cfg(target_os = "linux")]
+use common::{run, skopeo, tool};
 
 fn listed(image: &Image, names: &[&str]) -> ArchiveImage {
     ArchiveImage {
@@ -100,6 +103,8 @@ fn a_blob_that_is_not_what_it_should_be_is_not_written() {
     ));
 }
 
+/// Both are programs of Linux.
+#[cfg(target_os = "linux")]
 #[test]
 fn skopeo_and_umoci_take_oci_archives() {
     let test = "skopeo_and_umoci_take_oci_archives";
@@ -121,6 +126,8 @@ fn skopeo_and_umoci_take_oci_archives() {
     assert_eq!(fs::read(bundle.join("rootfs/a.txt")).unwrap(), b"first");
 }
 
+/// skopeo is a program of Linux.
+#[cfg(target_os = "linux")]
 #[test]
 fn skopeo_takes_docker_archives_and_we_take_those_of_skopeo() {
     let test = "skopeo_takes_docker_archives_and_we_take_those_of_skopeo";

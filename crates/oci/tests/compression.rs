@@ -4,12 +4,14 @@ mod common;
 
 use std::io::{self, BufReader, Read, Write};
 use std::num::NonZeroUsize;
+#[cfg(unix)]
 use std::process::Stdio;
 
 use layerstone_oci::compress::{Encoder, decoder};
 use layerstone_oci::{Compression, DecodeError};
 use proptest::prelude::*;
 
+#[cfg(unix)]
 use common::tool;
 
 /// Text-like data that compresses somewhat, the same each time.
@@ -87,6 +89,8 @@ fn blocks_lose_little_against_a_single_stream() {
     assert!(parallel < single + single / 100, "{parallel} against {single}");
 }
 
+/// Windows has no gzip.
+#[cfg(unix)]
 #[test]
 fn gzip_itself_reads_it_as_one_member() {
     let test = "gzip_itself_reads_it_as_one_member";

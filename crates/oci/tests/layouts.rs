@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use layerstone_oci::{BlobWriter, Descriptor, Digest, Error, Layout, MediaType, limits};
 
+#[cfg(target_os = "linux")]
 use common::{image, layer_tar, run, skopeo, tool};
 
 fn new_layout() -> (tempfile::TempDir, Layout) {
@@ -171,6 +172,29 @@ fn temporaries_of_killed_processes_are_swept_by_age() {
     assert_eq!(layout.remove_stale_temporaries(Duration::ZERO).unwrap(), 2);
 }
 
+#[test]
+fn the_index_is_read_whole_while_others_change_it() {
+    let (_dir, layout) = new_layout();
+    let digest = layout.put_blob_bytes(b"{}").unwrap();
+    let image = Descriptor::new(MediaType::OCI_MANIFEST, digest, 2);
+    layout.set_image("first", &image).unwrap();
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                for _ in 0..500 {
+                    assert!(layout.find("first").unwrap().is_some());
+                }
+            });
+        }
+        for n in 0..50 {
+            layout.set_image(&format!("n{n}"), &image).unwrap();
+        }
+    });
+    assert_eq!(layout.images().unwrap().len(), 51);
+}
+
+/// Both are programs of Linux.
+#[cfg(target_os = "linux")]
 #[test]
 fn skopeo_and_umoci_read_our_layouts_and_we_read_theirs() {
     let test = "skopeo_and_umoci_read_our_layouts_and_we_read_theirs";

@@ -150,6 +150,10 @@ impl Export<'_> {
             .doing("create a directory in", parent)?;
         let layout = staged.path().join("layout");
         let outcome = self.fill(&Layout::create(&layout)?)?;
+        if cfg!(windows) && path.is_dir() {
+            // There a rename replaces no directory, not even the empty one that this is.
+            fs::remove_dir(path).doing("replace", path)?;
+        }
         fs::rename(&layout, path).doing("move into place", path)?;
         sync_directory(parent)?;
         Ok(outcome)

@@ -103,13 +103,13 @@ impl Store {
     ) -> Result<GcOutcome> {
         let reachable = self.reachable(keep)?;
         let garbage = self.garbage(&reachable)?;
-        let leftovers = self.leftovers()?;
+        let mut leftovers = self.leftovers()?;
         let locks = self.stale_locks(&garbage)?;
         failpoint("gc-marked");
         if !dry_run {
             self.remove_layers(&garbage, progress)?;
             self.remove_blobs(&garbage, progress)?;
-            for leftover in &leftovers {
+            for leftover in &mut leftovers {
                 leftover.remove()?;
                 progress(GcStep::Leftover { path: &leftover.path, bytes: leftover.bytes });
             }

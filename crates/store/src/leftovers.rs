@@ -18,12 +18,19 @@ pub(crate) struct Leftover {
     /// Bytes of disk.
     pub(crate) bytes: u64,
     /// Held until it is removed, so that nobody who is just making the directory takes it for his.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Leftover {
-    pub(crate) fn remove(&self) -> Result<()> {
-        remove_tree(&self.path)
+    pub(crate) fn remove(&mut self) -> Result<()> {
+        match remove_tree(&self.path) {
+            // On Windows a removed file keeps its directory from being removed until it is closed.
+            Err(_) if self.lock.is_some() && cfg!(windows) => {
+                self.lock = None;
+                remove_tree(&self.path)
+            }
+            result => result,
+        }
     }
 }
 
@@ -39,7 +46,7 @@ impl Store {
     /// When something cannot be removed.
     pub fn sweep(&self) -> Result<()> {
         let Some(_alone) = self.lock_exclusive_now()? else { return Ok(()) };
-        self.leftovers()?.iter().try_for_each(Leftover::remove)
+        self.leftovers()?.iter_mut().try_for_each(Leftover::remove)
     }
 
     /// What dead processes left. Only right while the store is held alone: otherwise a temporary file may be in use.
@@ -49,9 +56,9 @@ impl Store {
             let path = entry.path();
             let is_dir = entry.file_type().doing("look at", &path)?.is_dir();
             if is_dir && let Some(lock) = abandoned(&path)? {
-                found.push(Leftover { bytes: usage::of(&path)?, path, _lock: lock });
-            } else if !is_dir && entry.file_name().to_str().is_some_and(is_temporary) {
-                found.push(Leftover { bytes: usage::of(&path)?, path, _lock: None });
+                found.push(Leftover { bytes: usage::of(&path)?, path, lock });
+            } else if !is_dir && entry.file_name().to_str().is_some_and(is_temporary) && !held(&path) {
+                found.push(Leftover { bytes: usage::of(&path)?, path, lock: None });
             }
         }
         let blobs = self.root().join("blobs").join("sha256");
@@ -60,14 +67,26 @@ impl Store {
                 let path = entry.path();
                 if entry.file_name().to_str().is_some_and(is_temporary)
                     && entry.file_type().doing("look at", &path)?.is_file()
+                    && !held(&path)
                 {
-                    found.push(Leftover { bytes: usage::of(&path)?, path, _lock: None });
+                    found.push(Leftover { bytes: usage::of(&path)?, path, lock: None });
                 }
             }
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
     }
+}
+
+/// Whether a process has this temporary file open and lets nobody else open it. A file without a name, in which an
+/// archive is spooled, has one on Windows; it vanishes there when it is closed, and cannot be removed before.
+fn held(path: &Path) -> bool {
+    /// `ERROR_SHARING_VIOLATION`
+    const SHARING_VIOLATION: i32 = 32;
+    cfg!(windows)
+        && File::open(path).is_err_and(|error| {
+            error.raw_os_error() == Some(SHARING_VIOLATION) || error.kind() == io::ErrorKind::NotFound
+        })
 }
 
 /// The lock of a staging directory whose maker is dead; `None` inside when it has not even a lock.
@@ -105,17 +124,33 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
-/// Gives the owner every right on all directories below, as far as that is possible.
+/// Gives the owner every right that removing everything below needs, as far as that is possible.
 fn unlock(path: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
         let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                unlock(&entry.path());
-            }
+    }
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            unlock(&entry.path());
+        } else if cfg!(windows) {
+            // There it is the file itself that says whether it may be removed.
+            make_writable(&entry.path());
         }
     }
-    let _ = path;
+}
+
+fn make_writable(path: &Path) {
+    if let Ok(metadata) = fs::symlink_metadata(path)
+        && metadata.permissions().readonly()
+    {
+        let mut permissions = metadata.permissions();
+        #[expect(
+            clippy::permissions_set_readonly_false,
+            reason = "only called where it means the attribute"
+        )]
+        permissions.set_readonly(false);
+        let _ = fs::set_permissions(path, permissions);
+    }
 }

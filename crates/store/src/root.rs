@@ -53,7 +53,7 @@ pub struct LayerLock(#[expect(dead_code, reason = "the lock ends when the file i
 #[derive(Debug)]
 pub struct Staging {
     path: PathBuf,
-    _lock: File,
+    lock: Option<File>,
 }
 
 impl Staging {
@@ -66,7 +66,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         // What cannot be removed now is swept later.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = remove_locked(&self.path, self.lock.take());
     }
 }
 
@@ -293,9 +293,11 @@ impl Store {
             // A sweep may take the directory in the moment before it is locked; then there is another one to make.
             let opened = File::options().create(true).truncate(false).write(true).open(&lock_path);
             match opened.and_then(|file| file.try_lock().map(|()| file).map_err(io::Error::from)) {
-                Ok(lock) if lock_path.exists() => return Ok(Staging { path, _lock: lock }),
+                Ok(lock) if lock_path.exists() => return Ok(Staging { path, lock: Some(lock) }),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // Windows: the sweep has removed the lock, and somebody still has it open.
+                Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error).doing("lock", lock_path),
             }
@@ -310,6 +312,18 @@ impl Store {
             sync_directory(parent)?;
         }
         Ok(())
+    }
+}
+
+/// Removes a directory in which the file `lock` is held. The lock goes last, so that nobody takes the directory for his.
+pub(crate) fn remove_locked(path: &Path, lock: Option<File>) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        // On Windows a removed file keeps its directory from being removed until it is closed.
+        Err(_) if lock.is_some() && cfg!(windows) => {
+            drop(lock);
+            fs::remove_dir_all(path)
+        }
+        result => result,
     }
 }
 

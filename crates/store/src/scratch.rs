@@ -10,6 +10,7 @@
 //! The upper directory stands for the root of the layer, `Files/` included for a Windows image.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use layerstone_layer::Os;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
 use crate::image::StoredImage;
+use crate::leftovers::remove_tree;
 use crate::root::{Store, read_dir_or_empty, read_json, sync_directory, write_staged_json};
 
 /// The longest name of a scratch.
@@ -117,12 +119,11 @@ impl Store {
         };
         write_staged_json(&staged.join("scratch.json"), &description)?;
         match self.publish(&staged, &path) {
-            // Two processes at once: rename does not replace a directory that is not empty.
+            // Two processes at once: rename does not replace a directory that is not empty. Windows calls that access
+            // denied.
             Err(Error::Io { source, .. })
-                if matches!(
-                    source.kind(),
-                    std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::AlreadyExists
-                ) =>
+                if matches!(source.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists)
+                    || (cfg!(windows) && path.exists()) =>
             {
                 Err(Error::ScratchExists(name.to_owned()))
             }
@@ -175,6 +176,6 @@ impl Store {
             fs::rename(&scratch.path, &aside).doing("remove", &scratch.path)?;
             sync_directory(&self.scratch_root())
         })?;
-        fs::remove_dir_all(&aside).doing("remove", &aside)
+        remove_tree(&aside)
     }
 }

@@ -76,8 +76,12 @@ impl UpperLayer {
     /// Opens the upper directory at `path`, which lies over `lowers`, topmost first.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When it cannot be opened. [`Error::Unsupported`] on systems other than Linux.
     pub fn open(path: &Path, os: Os, lowers: Vec<StoredLayer>) -> Result<Self> {
+        if !cfg!(target_os = "linux") {
+            let missing = "the changes of a scratch are overlayfs's, a part of the Linux kernel".to_owned();
+            return Err(Error::Unsupported { doing: "look into a scratch", missing });
+        }
         let root = Beneath::open(path).doing("open", path)?;
         let own = if is_privileged() {
             None

@@ -1,5 +1,8 @@
 //! A store's whole life, killed at random moments: import, scratch, commit, export, removal, collection.
 
+// Scratches are changed and committed on Linux only.
+#![cfg(target_os = "linux")]
+
 mod common;
 
 use std::fs;

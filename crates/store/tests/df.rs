@@ -20,9 +20,11 @@ fn the_total_is_that_of_du_and_the_parts_add_up() {
     fs::write(staging.path().join("half"), noise(5, 40_000)).unwrap();
 
     let usage = fixture.store.df(&[]).unwrap();
-    match du(fixture.root()) {
-        Some(total) => assert_eq!(usage.total, total),
-        None => skip("df is du", "there is no du here"),
+    if cfg!(unix) {
+        match du(fixture.root()) {
+            Some(total) => assert_eq!(usage.total, total),
+            None => skip("df is du", "there is no du here"),
+        }
     }
     let parts = usage.layer_bytes() + usage.blobs + usage.scratch_bytes() + usage.staging + usage.damaged;
     assert!(parts < usage.total && usage.total - parts < 200_000, "{parts} of {}", usage.total);

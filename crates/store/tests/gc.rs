@@ -6,8 +6,11 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Fixture, du, files, have, layer, noise, skip};
+use common::{Fixture, du, files, layer, noise};
+#[cfg(target_os = "linux")]
+use common::{have, skip};
 use layerstone_oci::{ChainId, Descriptor, Index, MediaType};
+#[cfg(target_os = "linux")]
 use layerstone_store::fsck::Problem;
 use layerstone_store::{Error, FsckOptions, GcOptions, Store};
 
@@ -290,6 +293,8 @@ fn a_collection_that_dies_at_any_step_leaves_a_sound_store_and_no_space_is_lost(
     }
 }
 
+/// Both are programs of Linux.
+#[cfg(target_os = "linux")]
 #[test]
 fn skopeo_and_umoci_read_the_store_and_copy_an_image_whose_blobs_are_kept() {
     let fixture = Fixture::new();

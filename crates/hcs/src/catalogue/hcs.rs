@@ -29,7 +29,7 @@ pub(super) const CODES: &[Known] = &[
             "an image newer than the host",
         ],
         remedy: "use an image of the host's release, or Hyper-V isolation",
-        source: HCS,
+        source: "learn.microsoft.com/virtualization/api/hcs/reference/hcshresult; github.com/docker/for-win/issues/12651",
     },
     Known {
         code: HResult(0x8037_0102),
@@ -62,7 +62,7 @@ pub(super) const CODES: &[Known] = &[
         here: "the system inside ended",
         causes: &["a crash inside", "an image that does not fit the host's build", "a full scratch"],
         remedy: "look into the event log Microsoft-Windows-Hyper-V-Compute; compare the builds",
-        source: HCS,
+        source: "learn.microsoft.com/virtualization/api/hcs/reference/hcshresult; github.com/microsoft/hcsshim/issues/598",
     },
     Known {
         code: HResult(0x8037_0107),
@@ -155,11 +155,11 @@ pub(super) const CODES: &[Known] = &[
         here: "the folder is not a layer of a form that the service knows",
         causes: &[
             "a base layer that was never processed, or only in part",
-            "the host was upgraded, and the layer is of the old host's form",
+            "the host was upgraded or updated since, or the image is newer than the host",
             "a folder that is no layer, or a half-deleted one",
         ],
-        remedy: "import the image again",
-        source: HCS,
+        remedy: "import the image again; use an image of the host's release",
+        source: "learn.microsoft.com/virtualization/api/hcs/reference/hcshresult; github.com/microsoft/hcsshim/issues/2566, github.com/docker/for-win/issues/14984",
     },
     Known {
         code: HResult(0x8037_0113),

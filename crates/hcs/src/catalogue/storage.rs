@@ -117,9 +117,12 @@ pub(super) const CODES: &[Known] = &[
         text: "the filter is not to be attached to this volume now",
         kind: ErrorKind::Unsupported,
         here: "the storage filter refused the volume",
-        causes: &["a volume that is not NTFS, or that is no scratch", "the filter is attached already"],
-        remedy: "check the volume's file system and that the scratch was initialised",
-        source: FILTER,
+        causes: &[
+            "a folder that the container is to see lies on a file system that is no block device: WinFsp, a SAN's own",
+            "a volume that is not NTFS, or that is no scratch",
+        ],
+        remedy: "keep layers, scratches and mapped folders on local NTFS volumes",
+        source: "github.com/microsoft/hcsshim/issues/802, github.com/winfsp/winfsp/issues/498",
     },
     Known {
         code: HResult(0x801F_0010),

@@ -14,12 +14,12 @@ pub(super) const CODES: &[Known] = &[
         kind: ErrorKind::Unsupported,
         here: "the storage filter (wcifs) could not work on the volume of the scratch",
         causes: &[
+            "a driver of another product that has to do with files: Box and others that use CBFS, sync clients, encryption",
             "the store is on a volume that is not NTFS (ReFS, FAT, a network share)",
-            "a file-system filter of another product sits above the volume: sync clients, encryption, antivirus",
         ],
-        remedy: "keep layers and scratches on a local NTFS volume; compare the list of filter drivers (`fltmc filters`) with \
-                 a host where it works, and remove or exclude the one that is new",
-        source: "github.com/microsoft/Windows-Containers/issues/200, github.com/dotnet/core/issues/6846",
+        remedy: "keep the store on a local NTFS volume; compare what is installed with a host where it works. Not every such \
+                 driver shows in `fltmc filters`: CBFS does not",
+        source: "github.com/moby/moby/issues/42807, github.com/microsoft/Windows-Containers/issues/200",
     },
     Known {
         code: win32(2),

@@ -170,7 +170,7 @@ macro_rules! entries {
     ($(#[$meta:meta])* $visibility:vis struct $table:ident of $functions:path { $($field:ident: $type:ty = $name:literal,)* }) => {
         $(#[$meta])*
         #[derive(Debug)]
-        $visibility struct $table { $($field: $crate::windows::dll::Entry<$type>,)* }
+        $visibility struct $table { $($visibility $field: $crate::windows::dll::Entry<$type>,)* }
 
         impl $table {
             $visibility fn new() -> Self {

@@ -92,7 +92,8 @@ fn stdout_failed(source: io::Error) -> Error {
     Error::Io { doing: "write to", path: "standard output".into(), source }
 }
 
-/// /var/lib/layerstone as root, else below the user's data directory.
+/// /var/lib/layerstone as root, else below the user's data directory. On Windows that is where other programs, brought along
+/// from elsewhere, have set `HOME` too.
 fn default_root() -> PathBuf {
     #[cfg(unix)]
     if is_root() {
@@ -101,8 +102,8 @@ fn default_root() -> PathBuf {
     let data = std::env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")))
-        .or_else(|| std::env::var_os("LOCALAPPDATA").map(PathBuf::from));
+        .or_else(|| std::env::var_os("LOCALAPPDATA").filter(|_| cfg!(windows)).map(PathBuf::from))
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")));
     data.unwrap_or_else(|| ".".into()).join("layerstone")
 }
 

@@ -202,7 +202,7 @@ impl Layout {
     /// `index.json` as it is now.
     pub fn index(&self) -> Result<Index> {
         let path = self.root.join("index.json");
-        let file = File::open(&path).map_err(Error::file("open", &path))?;
+        let file = sys::open_replaced(&path).map_err(Error::file("open", &path))?;
         let bytes = read_bounded(file, &path, MAX_INDEX_SIZE)?;
         Index::parse(&bytes, &path.display().to_string())
     }
@@ -277,7 +277,7 @@ impl Layout {
             sys::temporary_file(&self.root, TEMPORARY_PREFIX).map_err(Error::file("write beside", &path))?;
         let written = temporary.write_all(content).and_then(|()| temporary.as_file().sync_all());
         written.map_err(Error::file("write", &path))?;
-        temporary.persist(&path).map_err(|error| Error::file("replace", &path)(error.error))?;
+        sys::replace(temporary, &path).map_err(Error::file("replace", &path))?;
         sys::sync_directory(&self.root).map_err(Error::file("sync", &self.root))
     }
 }

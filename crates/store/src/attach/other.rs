@@ -8,7 +8,7 @@ use crate::root::Store;
 use crate::scratch::Scratch;
 
 const MISSING: &str =
-    "EROFS and overlayfs, which are parts of the Linux kernel; `unpack` and `cat` work everywhere";
+    "EROFS and overlayfs, which are parts of the Linux kernel; `tree`, `cat` and `export` work everywhere";
 
 fn unsupported<T>() -> Result<T> {
     Err(Error::Unsupported { doing: "mount", missing: MISSING.into() })
@@ -50,7 +50,7 @@ pub(super) fn probe(_directory: &Path) -> Vec<Capability> {
         name: "linux",
         available: false,
         required: true,
-        detail: "layers are shown by the Linux kernel's EROFS and overlayfs".into(),
-        hint: Some("use `unpack` or `cat` here, or a Linux host".into()),
+        detail: "layers are shown and scratches changed by the Linux kernel's EROFS and overlayfs".into(),
+        hint: Some("use a Linux host to mount, unpack, change and commit; everything else works here".into()),
     }]
 }

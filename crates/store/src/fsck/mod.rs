@@ -184,7 +184,7 @@ impl Store {
             // Content that was sound a moment ago need not be read again.
             let depth = if pass == 0 { scan::Depth::asked(options) } else { scan::Depth::Structure };
             let mut found = scan::scan(self, depth, progress)?;
-            let leftovers = self.leftovers()?;
+            let mut leftovers = self.leftovers()?;
             found.problems.extend(leftovers.iter().map(Problem::leftover));
             if pass == 0 {
                 (outcome.layers, outcome.blobs) = (found.layers, found.blobs);
@@ -195,7 +195,7 @@ impl Store {
                 }
             }
             progress(FsckStep::Repair);
-            let mut repaired = repair::repair(self, &found, &leftovers)?;
+            let mut repaired = repair::repair(self, &found, &mut leftovers)?;
             outcome.remaining = found.problems;
             if repaired.is_empty() {
                 break;

@@ -15,7 +15,7 @@ use crate::leftovers::Leftover;
 use crate::root::{Store, read_dir_or_empty, sync_directory};
 
 /// Mends what can be of what a scan found. The store is held alone.
-pub(super) fn repair(store: &Store, found: &Found, leftovers: &[Leftover]) -> Result<Vec<Repaired>> {
+pub(super) fn repair(store: &Store, found: &Found, leftovers: &mut [Leftover]) -> Result<Vec<Repaired>> {
     let mut mender = Mender { store, repaired: Vec::new() };
     for problem in &found.problems {
         mender.frame(problem)?;

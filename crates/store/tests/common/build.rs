@@ -121,6 +121,7 @@ pub(crate) fn skip(test: &str, reason: &str) {
 }
 
 /// Whether this is root, and all of these programs are installed; says so when not.
+#[cfg(target_os = "linux")]
 pub(crate) fn can(test: &str, root: bool, tools: &[&str]) -> bool {
     if root && !rustix::process::geteuid().is_root() {
         skip(test, "it needs root");

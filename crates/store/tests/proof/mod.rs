@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
+#[cfg(target_os = "linux")]
 pub(crate) mod disk;
 pub(crate) mod image;
 

@@ -1,129 +1,23 @@
 //! vmcompute.dll: the layer calls that came before computestorage.dll, and that containerd and Docker use.
-//!
-//! No header declares them. The signatures are those of hcsshim (MIT), "internal/wclayer"; the layouts are asserted below.
+
+mod ffi;
 
 use std::path::{Path, PathBuf};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use uuid::Uuid;
-use windows_sys::core::{GUID, HRESULT, PCWSTR, PWSTR};
+use windows_sys::core::GUID;
 
+use self::ffi::{Descriptors, DriverInfo, Entries, LayerFn, TransferFn};
 use super::computestorage::gone;
-use super::dll::{Library, entries};
+use super::dll::{Entry, Library};
 use super::privilege::Needs;
 use super::wide::{WideString, until_nul};
 use crate::chain::LayerChain;
 use crate::error::{Error, Result};
-use crate::functions::VMCOMPUTE;
 use crate::hresult::HResult;
 use crate::retry::Retry;
-
-/// `DriverInfo`: which storage driver, and where its layers are.
-#[repr(C)]
-struct DriverInfo {
-    /// 1: the filter driver, the only one that is left.
-    flavour: i32,
-    /// Never null: the DLL reads it. Empty, because layers are named by their full paths.
-    home: PCWSTR,
-}
-
-/// `WC_LAYER_DESCRIPTOR`: a parent layer.
-#[repr(C)]
-struct LayerDescriptor {
-    id: GUID,
-    /// Bit 31: made from a snapshot of a scratch. Otherwise 0.
-    flags: u32,
-    path: PCWSTR,
-}
-
-#[cfg(target_pointer_width = "64")]
-const _: () = {
-    use std::mem::offset_of;
-    assert!(size_of::<DriverInfo>() == 16 && offset_of!(DriverInfo, home) == 8);
-    assert!(size_of::<LayerDescriptor>() == 32);
-    assert!(offset_of!(LayerDescriptor, flags) == 16 && offset_of!(LayerDescriptor, path) == 24);
-};
-
-const EMPTY: &[u16; 1] = &[0];
-
-impl DriverInfo {
-    const fn filter() -> Self {
-        DriverInfo { flavour: 1, home: EMPTY.as_ptr() }
-    }
-}
-
-type NameToGuidFn = unsafe extern "system" fn(PCWSTR, *mut GUID) -> HRESULT;
-type PathFn = unsafe extern "system" fn(PCWSTR) -> HRESULT;
-type GrantVmAccessFn = unsafe extern "system" fn(PCWSTR, PCWSTR) -> HRESULT;
-type LayerFn = unsafe extern "system" fn(*const DriverInfo, PCWSTR) -> HRESULT;
-type CreateSandboxLayerFn =
-    unsafe extern "system" fn(*const DriverInfo, PCWSTR, usize, *const LayerDescriptor, usize) -> HRESULT;
-type PrepareLayerFn =
-    unsafe extern "system" fn(*const DriverInfo, PCWSTR, *const LayerDescriptor, usize) -> HRESULT;
-type GetLayerMountPathFn = unsafe extern "system" fn(*const DriverInfo, PCWSTR, *mut usize, PWSTR) -> HRESULT;
-type ExpandSandboxSizeFn = unsafe extern "system" fn(*const DriverInfo, PCWSTR, u64) -> HRESULT;
-type LayerExistsFn = unsafe extern "system" fn(*const DriverInfo, PCWSTR, *mut u32) -> HRESULT;
-type TransferFn =
-    unsafe extern "system" fn(*const DriverInfo, PCWSTR, PCWSTR, *const LayerDescriptor, usize) -> HRESULT;
-
-entries! {
-    struct Entries of VMCOMPUTE {
-        name_to_guid: NameToGuidFn = "NameToGuid",
-        process_base_image: PathFn = "ProcessBaseImage",
-        process_utility_image: PathFn = "ProcessUtilityImage",
-        create_sandbox_layer: CreateSandboxLayerFn = "CreateSandboxLayer",
-        activate_layer: LayerFn = "ActivateLayer",
-        prepare_layer: PrepareLayerFn = "PrepareLayer",
-        unprepare_layer: LayerFn = "UnprepareLayer",
-        deactivate_layer: LayerFn = "DeactivateLayer",
-        get_layer_mount_path: GetLayerMountPathFn = "GetLayerMountPath",
-        expand_sandbox_size: ExpandSandboxSizeFn = "ExpandSandboxSize",
-        grant_vm_access: GrantVmAccessFn = "GrantVmAccess",
-        layer_exists: LayerExistsFn = "LayerExists",
-        destroy_layer: LayerFn = "DestroyLayer",
-        import_layer: TransferFn = "ImportLayer",
-        export_layer: TransferFn = "ExportLayer",
-    }
-}
-
-/// A chain as the DLL takes it: an array of descriptors, nearest parent first, and the strings that they point to.
-struct Descriptors {
-    entries: Vec<LayerDescriptor>,
-    /// What the entries point into; the strings do not move when the vector does.
-    _paths: Vec<WideString>,
-}
-
-impl Descriptors {
-    fn new(chain: &LayerChain) -> Result<Self> {
-        let paths = chain
-            .parents()
-            .iter()
-            .map(|parent| WideString::from_path(&parent.path))
-            .collect::<Result<Vec<_>>>()?;
-        let entries = chain
-            .parents()
-            .iter()
-            .zip(&paths)
-            .map(|(parent, path)| LayerDescriptor { id: guid(parent.id), flags: 0, path: path.as_ptr() })
-            .collect();
-        Ok(Descriptors { entries, _paths: paths })
-    }
-
-    /// Null for no parents, as hcsshim passes it.
-    fn as_ptr(&self) -> *const LayerDescriptor {
-        if self.entries.is_empty() { null() } else { self.entries.as_ptr() }
-    }
-
-    fn len(&self) -> usize {
-        self.entries.len()
-    }
-}
-
-fn guid(id: Uuid) -> GUID {
-    let (data1, data2, data3, &data4) = id.as_fields();
-    GUID { data1, data2, data3, data4 }
-}
 
 /// `PrepareLayer` is called by one thread at a time.
 ///
@@ -438,7 +332,7 @@ impl VmCompute {
 
     fn transfer(
         &self,
-        entry: &super::dll::Entry<TransferFn>,
+        entry: &Entry<TransferFn>,
         needs: Needs,
         layer: &Path,
         folder: &Path,
@@ -456,7 +350,7 @@ impl VmCompute {
         })
     }
 
-    fn on_layer(&self, entry: &super::dll::Entry<LayerFn>, needs: Needs, layer: &Path) -> Result<()> {
+    fn on_layer(&self, entry: &Entry<LayerFn>, needs: Needs, layer: &Path) -> Result<()> {
         let path = WideString::from_path(layer)?;
         let info = DriverInfo::filter();
         entry.call(&self.library, needs, layer, |function| {
