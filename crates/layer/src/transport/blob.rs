@@ -130,8 +130,14 @@ impl Open {
             Content::Plain(plain) => plain.finish(&self.path, &self.host)?,
         };
         output.flush().doing("write", &self.host)?;
-        set_times.unwrap_or(host::set_times)(output.get_ref(), &self.times)
-            .doing("set the times of", &self.host)
+        let mut times = self.times;
+        // Left as they are, these would be the time at which the folder is made.
+        for time in [&mut times.creation, &mut times.last_access] {
+            if !time.is_set() {
+                *time = times.last_write;
+            }
+        }
+        set_times.unwrap_or(host::set_times)(output.get_ref(), &times).doing("set the times of", &self.host)
     }
 }
 

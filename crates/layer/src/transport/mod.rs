@@ -80,7 +80,8 @@
 //! | creation | Windows only | elsewhere: the last write |
 //! | change | with [`WriteOptions::set_times`] only | with [`ReadOptions::basic_info`] only; else not set |
 //!
-//! Outside of `Files` creation and access are the last write, as in hcsshim's reader.
+//! Outside of `Files` creation and access are the last write, as in hcsshim's reader. An entry without creation or access time is
+//! written with its last write for it, so that nothing depends on when the folder is made.
 
 mod blob;
 mod copy;
@@ -90,6 +91,7 @@ mod names;
 mod open;
 mod outcome;
 mod read;
+mod stage;
 mod tombstones;
 mod walk;
 mod windows_part;

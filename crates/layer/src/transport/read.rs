@@ -13,9 +13,7 @@ use super::error::{Doing, Error};
 use super::host::Identity;
 use super::open::{BLOB_BASE, Opened, Payload};
 use super::walk::{Item, Level, Listing};
-use super::{
-    Area, FILES, GetBasicInfo, HIVE_DELTAS, HIVES, SIDECAR, TOMBSTONES, UTILITY_VM, canonical, tombstones,
-};
+use super::{Area, FILES, GetBasicInfo, HIVE_DELTAS, HIVES, SIDECAR, TOMBSTONES, tombstones};
 use crate::entry::{Entry, EntryKind, Metadata};
 use crate::path::LayerPath;
 use crate::report::{Finding, Report};
@@ -135,7 +133,8 @@ impl TransportReader {
             match listing.take_item(&directory, delta)? {
                 None if self.options.require_hives => return Err(self.missing(format!("{HIVES}/{delta}"))),
                 Some(item) if delta == "System_Delta" => {
-                    let opened = Opened::open(&directory.join(item.host), self.options.basic_info)?;
+                    let mut opened = Opened::open(&directory.join(item.host), self.options.basic_info)?;
+                    write_time_for_all(&mut opened.basic);
                     self.delta_times = Some(opened.basic);
                 }
                 _ => {}
@@ -284,7 +283,7 @@ impl TransportReader {
             None if level.blobs => self.report.note(Finding::ImplicitDirectory, &path),
             None => {}
         }
-        if !level.blobs {
+        if !described {
             write_time_for_all(&mut windows.basic);
         }
         if let (Area::Files | Area::Hives, Some(delta)) = (area, &self.delta_times) {
@@ -388,43 +387,6 @@ impl io::Read for TransportReader {
             Error::Io { source, .. } => source,
             other => io::Error::new(io::ErrorKind::InvalidData, other),
         })
-    }
-}
-
-impl Level {
-    /// Gives the names that the format fixes their spelling, and sorts again.
-    fn fix_names(&mut self) -> Result<(), Error> {
-        for fixed in [FILES, HIVES, UTILITY_VM] {
-            if canonical(&self.path, fixed.as_bytes()) != fixed.as_bytes() {
-                continue;
-            }
-            if let Some(mut item) = self.take(fixed)? {
-                item.name = fixed.as_bytes().to_vec();
-                self.items.push(item);
-            }
-        }
-        self.items.sort_by(|a, b| b.name.cmp(&a.name));
-        Ok(())
-    }
-
-    /// Takes an item out, by its name in any case.
-    fn take(&mut self, name: &str) -> Result<Option<Item>, Error> {
-        // A listing is in rising order.
-        self.items.reverse();
-        self.listing.items = std::mem::take(&mut self.items);
-        self.listing.items.sort_by(|a, b| a.name.cmp(&b.name));
-        let taken = self.listing.take_item(&self.host, name);
-        self.items = std::mem::take(&mut self.listing.items);
-        self.items.reverse();
-        taken
-    }
-
-    /// Whether the directory has a description of the one called `name`.
-    fn describes(&mut self, name: &str) -> Result<bool, Error> {
-        let Some(sidecar) = self.listing.take_sidecar(&self.host, name.as_bytes())? else { return Ok(false) };
-        self.listing.sidecars.push(sidecar);
-        self.listing.sidecars.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(true)
     }
 }
 

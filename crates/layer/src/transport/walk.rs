@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Doing, Error};
 use super::names::is_sidecar;
-use super::{SIDECAR, host};
+use super::{FILES, HIVES, SIDECAR, UTILITY_VM, canonical, host};
 use crate::path::{LayerPath, display_name};
 
 /// What is in a directory.
@@ -106,5 +106,40 @@ impl Level {
         let mut items = std::mem::take(&mut listing.items);
         items.reverse();
         Ok(Level { path, host, blobs, items, listing })
+    }
+
+    /// Gives the names that the format fixes their spelling, and sorts again.
+    pub(super) fn fix_names(&mut self) -> Result<(), Error> {
+        for fixed in [FILES, HIVES, UTILITY_VM] {
+            if canonical(&self.path, fixed.as_bytes()) != fixed.as_bytes() {
+                continue;
+            }
+            if let Some(mut item) = self.take(fixed)? {
+                item.name = fixed.as_bytes().to_vec();
+                self.items.push(item);
+            }
+        }
+        self.items.sort_by(|a, b| b.name.cmp(&a.name));
+        Ok(())
+    }
+
+    /// Takes an item out, by its name in any case.
+    pub(super) fn take(&mut self, name: &str) -> Result<Option<Item>, Error> {
+        // A listing is in rising order.
+        self.items.reverse();
+        self.listing.items = std::mem::take(&mut self.items);
+        self.listing.items.sort_by(|a, b| a.name.cmp(&b.name));
+        let taken = self.listing.take_item(&self.host, name);
+        self.items = std::mem::take(&mut self.listing.items);
+        self.items.reverse();
+        taken
+    }
+
+    /// Whether the directory has a description of the one called `name`.
+    pub(super) fn describes(&mut self, name: &str) -> Result<bool, Error> {
+        let Some(sidecar) = self.listing.take_sidecar(&self.host, name.as_bytes())? else { return Ok(false) };
+        self.listing.sidecars.push(sidecar);
+        self.listing.sidecars.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(true)
     }
 }
