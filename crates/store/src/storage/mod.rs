@@ -22,6 +22,8 @@ mod base;
 mod content;
 mod disk;
 mod error;
+#[cfg(windows)]
+mod hcs;
 mod import;
 mod in_place;
 mod places;
@@ -36,6 +38,8 @@ pub use base::{
     process_base_layer,
 };
 pub use error::{Error, Result, UndoFailure};
+#[cfg(windows)]
+pub use hcs::Hcs;
 pub use import::{ImportArchiveOptions, Imported, STAGING_PREFIX, import_archive};
 pub use in_place::{InPlaceWriter, NewFile};
 use layerstone_hcs::{ExportLayerOptions, Guid, LayerChain, OsLayerOptions, WritableLayerOptions};

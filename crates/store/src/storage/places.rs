@@ -30,6 +30,14 @@ pub(super) fn component(name: &[u8]) -> Option<OsString> {
     }
 }
 
+/// A folder that is there, by a path that is taken literally: names that Win32 would change (`aux`, `x.`) can be joined to it.
+pub(super) fn literal(folder: &Path) -> Result<PathBuf> {
+    if cfg!(windows) {
+        return fs::canonicalize(folder).doing("resolve", folder).map_err(Into::into);
+    }
+    Ok(folder.to_path_buf())
+}
+
 /// What is called `name` in a folder, in any case. An exact spelling wins where a file system has several.
 pub(super) fn find(folder: &Path, name: &[u8]) -> Result<Option<PathBuf>> {
     let Some(component) = component(name) else { return Ok(None) };

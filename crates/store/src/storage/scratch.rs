@@ -247,8 +247,7 @@ impl<'a, S: LayerStorage> ScratchLayer<'a, S> {
 
     /// Detaches it. What was changed stays in its folder.
     ///
-    /// Right after a container has ended, Windows refuses this for a moment; it is tried for ten seconds. The disk is not
-    /// detached from under a filter that stays.
+    /// The disk is not detached from under a filter that stays.
     ///
     /// # Errors
     /// [`DetachError`], which gives the scratch back.

@@ -11,41 +11,23 @@ use layerstone_hcs::{ErrorKind, HResult};
 
 use super::error::{Error, Result, UndoFailure};
 
-/// How long a call is repeated that a device is not ready for.
-const READY: Patience = Patience { tries: 5, wait: Duration::from_millis(100) };
-/// How long a filter is asked to detach: right after a container has ended, its files are still being closed.
-const DETACH: Patience = Patience { tries: 100, wait: Duration::from_millis(100) };
-/// `ERROR_NOT_READY` and `ERROR_DEVICE_NOT_CONNECTED`: the disk has not arrived yet.
-const NOT_READY: HResult = HResult::from_win32(21);
-const NOT_CONNECTED: HResult = HResult::from_win32(1167);
-/// `ERROR_FLT_DO_NOT_DETACH`: the filter asks to be detached later.
+/// How often a call is made in all that comes before a device is ready, and how long to wait in between: what hcsshim does.
+const READY: (u32, Duration) = (5, Duration::from_millis(100));
+/// `ERROR_FLT_DO_NOT_DETACH`: a filter asks to be detached later. The storage has waited for that by itself.
 const DO_NOT_DETACH: HResult = HResult(0x801F_0010);
 
-#[derive(Clone, Copy)]
-struct Patience {
-    tries: u32,
-    wait: Duration,
-}
-
-/// Makes a call, and again for a moment where Windows says that it is too early.
+/// Makes a call, and again for a moment where the system says that it is too early.
 pub(super) fn patiently<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
-    let mut tried = 0;
-    loop {
-        let error = match call() {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        tried += 1;
-        let patience = match (error.kind(), error.hresult()) {
-            (_, DO_NOT_DETACH) => DETACH,
-            (ErrorKind::NotReady, _) | (_, NOT_READY | NOT_CONNECTED) => READY,
-            _ => return Err(error),
-        };
-        if tried >= patience.tries {
-            return Err(error);
+    let (tries, wait) = READY;
+    for _ in 1..tries {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::NotReady && error.hresult() != DO_NOT_DETACH => {
+                sleep(wait);
+            }
+            other => return other,
         }
-        sleep(patience.wait);
     }
+    call()
 }
 
 /// A step that failed; it becomes [`Error::Step`] when what was done before is undone.

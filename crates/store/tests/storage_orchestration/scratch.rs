@@ -456,8 +456,13 @@ fn calls_that_come_too_early_are_repeated_for_a_moment() {
     fake.fail_function("layer_vhd_mount_path", 1, NOT_READY);
     fake.fail_function("attach_layer_storage_filter", 1, NOT_READY);
     let scratch = create(&fake, &ScratchOptions::default()).unwrap();
-    fake.fail_function("detach_layer_storage_filter", 6, DO_NOT_DETACH);
-    scratch.detach().unwrap();
+    // For this one the storage has waited by itself.
+    fake.calls();
+    fake.fail_function("detach_layer_storage_filter", 1, DO_NOT_DETACH);
+    let failed = scratch.detach().unwrap_err();
+    assert_eq!(failed.error.hresult(), DO_NOT_DETACH);
+    assert_eq!(fake.calls().len(), 1);
+    failed.scratch.detach().unwrap();
     assert_eq!(fake.in_use(), [""; 0]);
 
     let fake = with_blank();

@@ -85,7 +85,7 @@ impl Places<'_> {
             };
         }
         for parent in self.chain.parents() {
-            match places::walk(&parent.path, path())? {
+            match places::walk(&places::literal(&parent.path)?, path())? {
                 Some((_, stat)) if is_placeholder(&stat) => {}
                 Some((host, stat)) if !stat.is_dir() => return Ok(host),
                 Some(_) => return Err(link.refused(self.layer, "its target is a directory")),

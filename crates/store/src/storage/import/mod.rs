@@ -111,7 +111,8 @@ fn import_base<S: LayerStorage>(
     Steps::run(layer, (), |steps| {
         let claimed = steps.step("make the folder", |()| places::claim(layer))?;
         steps.undo("remove the layer", move |()| discard(storage, layer, claimed));
-        let mut tree = Tree::new(layer, layer.to_path_buf(), Rule::Base, layer.to_path_buf());
+        let root = steps.step("find the folder", |()| places::literal(layer))?;
+        let mut tree = Tree::new(layer, root.clone(), Rule::Base, root);
         let mut report = Report::default();
         steps.step("write the layer's files", |()| {
             let read = read_archive(layer, archive, files.as_mut(), &mut tree, &mut report);
@@ -203,27 +204,28 @@ impl<S: LayerStorage> Import<'_, S> {
             // An import that fails may have made the layer in part.
             steps.undo("remove the layer", move |()| discard(storage, layer, claimed));
             steps.step("import the staged layer", |()| storage.import_layer(layer, &folder, self.chain))?;
+            let real = steps.step("find the imported layer", |()| places::literal(layer))?;
             steps.step("remove what the layer removes", |()| {
-                removed::apply(files, layer, &folder, &outcome)
+                removed::apply(files, &real, &folder, &outcome)
             })?;
             if let Some(vm) = &vm {
                 steps.step("put the utility VM into the layer", |()| {
-                    files.rename(&vm.root().join(base::UTILITY_VM), &layer.join(base::UTILITY_VM))
+                    files.rename(&vm.root().join(base::UTILITY_VM), &real.join(base::UTILITY_VM))
                 })?;
             }
             let links = links_of(&outcome, vm.as_ref());
             let hard_links = links.len() as u64;
             steps.step("make the hard links", |()| {
-                Places { layer, chain: self.chain, staged: &folder }.make(files, links)
+                Places { layer: &real, chain: self.chain, staged: &folder }.make(files, links)
             })?;
             steps.step("keep copies of the boot configuration", |()| {
-                boot::put_in_place(files, &temporary, layer)
+                boot::put_in_place(files, &temporary, &real)
             })?;
             steps.step("set the times of directories", |()| {
-                set_directory_times(files, layer, &outcome.directories)?;
+                set_directory_times(files, &real, &outcome.directories)?;
                 for (path, basic) in vm.iter().flat_map(Tree::directories) {
                     let moved = path.strip_prefix(&temporary).unwrap_or(path);
-                    files.set_basic_info(&layer.join(moved), basic)?;
+                    files.set_basic_info(&real.join(moved), basic)?;
                 }
                 Ok(())
             })?;
@@ -362,7 +364,7 @@ fn staging_folder(layer: &Path) -> Result<PathBuf> {
         _ => Path::new("."),
     };
     let made = tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(beside);
-    Ok(made.doing("make a folder in", beside)?.keep())
+    places::literal(&made.doing("make a folder in", beside)?.keep())
 }
 
 /// Removes a layer that is perhaps not there, or only in part.

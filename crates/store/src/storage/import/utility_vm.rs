@@ -25,8 +25,9 @@ pub(super) fn copy(
 ) -> Result<Tree> {
     let mut tree = Tree::new(layer, temporary.to_path_buf(), Rule::Copy, temporary.to_path_buf());
     for parent in chain.parents() {
-        let Some((vm, _)) = places::walk(&parent.path, [UTILITY_VM])? else { continue };
-        let Some((from, stat)) = places::walk(&parent.path, [UTILITY_VM, FILES])? else { continue };
+        let parent = places::literal(&parent.path)?;
+        let Some((vm, _)) = places::walk(&parent, [UTILITY_VM])? else { continue };
+        let Some((from, stat)) = places::walk(&parent, [UTILITY_VM, FILES])? else { continue };
         if !places::is_directory(&stat) {
             continue;
         }

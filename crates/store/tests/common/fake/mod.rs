@@ -38,7 +38,9 @@ pub(crate) const DO_NOT_DETACH: HResult = HResult(0x801F_0010);
 /// A storage to try orders of calls on.
 #[derive(Debug)]
 pub(crate) struct Fake {
-    dir: TempDir,
+    /// It goes with this.
+    _dir: TempDir,
+    root: PathBuf,
     scratch_form: ScratchForm,
     layer_form: LayerForm,
     state: Mutex<State>,
@@ -57,17 +59,19 @@ impl Fake {
 
     fn new(scratch_form: ScratchForm, layer_form: LayerForm) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Fake { dir, scratch_form, layer_form, state: Mutex::default() }
+        // On Windows the form that the imports make of every path.
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        Fake { _dir: dir, root, scratch_form, layer_form, state: Mutex::default() }
     }
 
     /// The directory that everything is in. Paths in [`Self::calls`] are below it.
     pub(crate) fn root(&self) -> &Path {
-        self.dir.path()
+        &self.root
     }
 
     /// A path below [`Self::root`].
     pub(crate) fn path(&self, path: &str) -> PathBuf {
-        self.dir.path().join(path)
+        path.split('/').fold(self.root.clone(), |at, name| at.join(name))
     }
 
     /// The chain of these folders.
