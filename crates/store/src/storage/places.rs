@@ -185,7 +185,8 @@ pub(super) enum Claimed {
     Empty,
 }
 
-/// Makes a folder, or takes one that is empty.
+/// Makes a folder, or takes one that is empty. Several may take the same one at the same time: whoever then makes the first file
+/// in it, exclusively, has it.
 pub(super) fn claim(folder: &Path) -> Result<Claimed> {
     match fs::create_dir(folder) {
         Ok(()) => Ok(Claimed::Made),
@@ -198,15 +199,17 @@ pub(super) fn claim(folder: &Path) -> Result<Claimed> {
     }
 }
 
-/// Undoes [`claim`], with everything that was put into the folder since.
+/// Undoes [`claim`], after what was put into the folder is removed. A folder that somebody else has put something into stays.
 pub(super) fn unclaim(folder: &Path, claimed: Claimed) -> Result<()> {
-    if claimed == Claimed::Made {
-        return remove(folder);
+    if claimed == Claimed::Empty {
+        return Ok(());
     }
-    for entry in fs::read_dir(folder).doing("read the folder", folder)? {
-        remove(&entry.doing("read the folder", folder)?.path())?;
+    match fs::remove_dir(folder) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Ok(())
+        }
+        other => other.doing("remove the folder", folder).map_err(Into::into),
     }
-    Ok(())
 }
 
 fn is_absent(error: &io::Error) -> bool {

@@ -12,7 +12,8 @@
 //! Undone, and taken down, in exactly the reverse order.
 
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use layerstone_hcs::{LayerChain, WritableLayerOptions};
 
 use super::disk::StepDisk;
 use super::error::{Error, Result};
+use super::places::Claimed;
 use super::steps::{Failed, Steps, patiently};
 use super::{LayerStorage, NewDisk, ScratchForm, places};
 use crate::error::IoContext as _;
@@ -117,10 +119,14 @@ impl<'a, S: LayerStorage> ScratchLayer<'a, S> {
         options: &ScratchOptions,
     ) -> Result<Self> {
         Steps::run(folder, (), |steps| {
-            make_folder(steps, folder)?;
+            let claimed = make_folder(steps, folder)?;
             steps.step("initialize the scratch", |()| {
                 storage.initialize_writable_layer(folder, chain, &options.writable_layer)
             })?;
+            steps.undo("remove the scratch", move |()| {
+                destroy(storage, folder)?;
+                if claimed == Claimed::Empty { places::claim(folder).map(drop) } else { Ok(()) }
+            });
             if let Some(size) = options.size {
                 steps.step("make the scratch larger", |()| storage.expand_scratch(folder, size))?;
             }
@@ -143,12 +149,17 @@ impl<'a, S: LayerStorage> ScratchLayer<'a, S> {
             make_folder(steps, folder)?;
             let source = steps.step("find the base layer's blank disk", |_| source(base, options))?;
             match &source {
-                Source::Copy(blank) => steps.step("copy the blank disk", |disk| {
-                    fs::copy(blank, disk.path()).doing("copy the disk", blank)?;
-                    Ok(())
-                })?,
+                Source::Copy(blank) => {
+                    let copy = steps.step("create the disk", |disk| {
+                        File::create_new(disk.path()).doing("make the file", disk.path()).map_err(Into::into)
+                    })?;
+                    steps.undo("remove the disk", |disk| places::remove(disk.path()));
+                    steps.step("copy the blank disk", |_| fill(copy, blank))?;
+                }
                 Source::New(new) => {
                     steps.step("create the disk", |disk| disk.create(new))?;
+                    steps.undo("remove the disk", |disk| places::remove(disk.path()));
+                    steps.undo("close the disk", StepDisk::close);
                     steps.step("close the disk", StepDisk::close)?;
                 }
             }
@@ -372,10 +383,17 @@ pub(super) fn destroy<S: LayerStorage>(storage: &S, folder: &Path) -> Result<()>
     }
 }
 
-fn make_folder<C>(steps: &mut Steps<'_, C>, folder: &Path) -> Result<(), Failed> {
+fn make_folder<C>(steps: &mut Steps<'_, C>, folder: &Path) -> Result<Claimed, Failed> {
     let claimed = steps.step("make the folder", |_| places::claim(folder))?;
     let folder = folder.to_path_buf();
     steps.undo("remove the folder", move |_| places::unclaim(&folder, claimed));
+    Ok(claimed)
+}
+
+/// Copies a disk into a new file, which is closed.
+fn fill(mut copy: File, from: &Path) -> Result<()> {
+    let mut source = File::open(from).doing("open the disk", from)?;
+    io::copy(&mut source, &mut copy).doing("copy the disk", from)?;
     Ok(())
 }
 

@@ -403,3 +403,34 @@ fn layers_are_imported_at_the_same_time() {
     }
     assert!(!fake.tree("").iter().any(|path| path.starts_with('.')));
 }
+
+#[test]
+fn of_two_imports_into_one_folder_one_succeeds_and_the_other_leaves_it_alone() {
+    let base = LayerTar::base().finish();
+    let layer = everything();
+    for empty in [false, true] {
+        for (archive, parents_of) in [(&base, &[][..]), (&layer, &["middle", "base"])] {
+            let fake = parents();
+            if empty {
+                fs::create_dir(fake.path("layer")).unwrap();
+            }
+            let run = || {
+                let (layer, chain) = (fake.path("layer"), fake.parents(parents_of));
+                import_archive(&fake, &layer, archive.as_slice(), &chain, &ImportArchiveOptions::default())
+            };
+            let results: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+            assert_eq!((won.len(), lost.len()), (1, 3), "{empty} {lost:?}");
+            for error in lost {
+                assert_eq!(error.unwrap_err().kind(), ErrorKind::AlreadyExists);
+            }
+            let tree = fake.tree("layer");
+            assert!(tree.contains(&"Files/".to_owned()), "{tree:?}");
+            assert!(!tree.iter().any(|path| path.contains("layerstone")), "{tree:?}");
+            assert!(!fake.tree("").iter().any(|path| path.starts_with('.')));
+        }
+    }
+}

@@ -3,7 +3,8 @@
 use std::fs;
 
 use layerstone_hcs::ErrorKind;
-use layerstone_store::storage::Error;
+use layerstone_nt::{BasicInfo, FileTime, UnixTime};
+use layerstone_store::storage::{Error, InPlaceWriter as _, PlainFiles};
 
 use crate::failed_step;
 use crate::fake::Fake;
@@ -24,13 +25,15 @@ fn with_vm() -> Fake {
         ("UtilityVM/Files/Windows/old/b".to_owned(), "b"),
         ("UtilityVM/SystemTemplate.vhdx".to_owned(), "disk"),
     ] {
-        let path = fake.path("base").join(path);
+        let path = fake.path(&format!("base/{path}"));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
     for (path, seconds) in [("Windows", 1_300_000_000), ("Windows/old", 1_200_000_000)] {
-        let folder = fs::File::open(fake.path("base/UtilityVM/Files").join(path)).unwrap();
-        folder.set_modified(at(seconds)).unwrap();
+        let folder = fake.path(&format!("base/UtilityVM/Files/{path}"));
+        let last_write = FileTime::from_unix(UnixTime::from_seconds(seconds)).unwrap();
+        let basic = BasicInfo { last_write, ..BasicInfo::default() };
+        PlainFiles::default().set_basic_info(&folder, &basic).unwrap();
     }
     fake
 }
@@ -190,7 +193,7 @@ fn links_in_the_utility_vm_lead_to_files_of_it_of_the_layer_and_of_parents() {
 fn the_nearest_parent_that_has_a_utility_vm_is_copied() {
     let fake = with_vm();
     for (path, content) in [(format!("{BOOT}/BCD"), "middle boot"), ("UtilityVM/Files/x".to_owned(), "x")] {
-        let path = fake.path("middle").join(path);
+        let path = fake.path(&format!("middle/{path}"));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }

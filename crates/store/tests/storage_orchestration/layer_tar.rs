@@ -49,7 +49,10 @@ impl LayerTar {
         if !target.is_empty() {
             header.set_link_name(target).unwrap();
         }
-        self.0.append_data(&mut header, path, content.as_bytes()).unwrap();
+        // As it is: on Windows the crate would turn backslashes into slashes.
+        header.as_ustar_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_cksum();
+        self.0.append(&header, content.as_bytes()).unwrap();
         self
     }
 
@@ -75,6 +78,7 @@ impl LayerTar {
         self.add(path, EntryType::Link, target, "", THEN)
     }
 
+    #[cfg(unix)]
     pub(crate) fn symlink(self, path: &str, target: &str) -> Self {
         self.add(path, EntryType::Symlink, target, "", THEN)
     }

@@ -20,6 +20,7 @@ mod tree;
 mod utility_vm;
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,8 @@ use super::steps::Steps;
 use super::{LayerForm, LayerStorage};
 use crate::error::IoContext as _;
 
+/// What marks the folder of a base layer while its files are written: two imports cannot have the same folder.
+const MARK: &str = ".layerstone-importing";
 /// Bytes read from an archive at once.
 const CHUNK: usize = 256 << 10;
 /// What the name of a folder for an import in flight begins with. It is beside the layer's.
@@ -110,6 +113,9 @@ fn import_base<S: LayerStorage>(
     let mut files = storage.in_place_writer();
     Steps::run(layer, (), |steps| {
         let claimed = steps.step("make the folder", |()| places::claim(layer))?;
+        steps.undo("remove the folder", move |()| places::unclaim(layer, claimed));
+        let mark = layer.join(MARK);
+        steps.step("take the folder", |()| take(layer, &mark))?;
         steps.undo("remove the layer", move |()| discard(storage, layer, claimed));
         let root = steps.step("find the folder", |()| places::literal(layer))?;
         let mut tree = Tree::new(layer, root.clone(), Rule::Base, root);
@@ -132,6 +138,23 @@ fn import_base<S: LayerStorage>(
         let hard_links = tree.made_links();
         Ok(Imported { report, utility_vm: made.utility_vm, hard_links, left_behind: None })
     })
+}
+
+/// Makes the mark; an error when somebody else has, or had it and has written files since the folder was seen empty.
+fn take(layer: &Path, mark: &Path) -> Result<()> {
+    match File::create_new(mark) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::Exists(layer.to_path_buf()));
+        }
+        Err(error) => return Err(error).doing("make the file", mark).map_err(Into::into),
+    }
+    let mut entries = std::fs::read_dir(layer).doing("read the folder", layer)?;
+    if entries.all(|entry| entry.is_ok_and(|entry| entry.path() == mark)) {
+        return Ok(());
+    }
+    places::remove(mark)?;
+    Err(Error::Exists(layer.to_path_buf()))
 }
 
 fn read_archive(
@@ -178,6 +201,9 @@ struct Import<'a, S: LayerStorage> {
     options: &'a ImportArchiveOptions,
 }
 
+/// Whether the layer in the folder is that of this import: another one may have come first.
+struct Ours(bool);
+
 /// What is on the way to be a layer.
 struct Staged {
     outcome: Outcome,
@@ -190,38 +216,43 @@ impl<S: LayerStorage> Import<'_, S> {
         let (storage, layer) = (self.storage, self.layer);
         let mut files = storage.in_place_writer();
         let files = files.as_mut();
-        let (mut imported, temporary) = Steps::run(layer, (), |steps| {
-            let claimed = steps.step("look at the folder", |()| vacant(layer))?;
-            let temporary = steps.step("make a staging folder", |()| staging_folder(layer))?;
+        let (mut imported, temporary) = Steps::run(layer, Ours(true), |steps| {
+            let claimed = steps.step("look at the folder", |_| vacant(layer))?;
+            let temporary = steps.step("make a staging folder", |_| staging_folder(layer))?;
             let removed = temporary.clone();
-            steps.undo("remove the staging folder", move |()| places::remove(&removed));
+            steps.undo("remove the staging folder", move |_| places::remove(&removed));
             let folder = temporary.join("transport");
-            let staged = steps.step("stage the archive", |()| {
+            let staged = steps.step("stage the archive", |_| {
                 self.stage(files, archive, &temporary, &folder).inspect_err(|_| files.abandon())
             })?;
             let Staged { mut outcome, vm } = staged;
 
             // An import that fails may have made the layer in part.
-            steps.undo("remove the layer", move |()| discard(storage, layer, claimed));
-            steps.step("import the staged layer", |()| storage.import_layer(layer, &folder, self.chain))?;
-            let real = steps.step("find the imported layer", |()| places::literal(layer))?;
-            steps.step("remove what the layer removes", |()| {
-                removed::apply(files, &real, &folder, &outcome)
+            steps.undo("remove the layer", move |Ours(ours)| match ours {
+                true => discard(storage, layer, claimed),
+                false => Ok(()),
+            });
+            steps.step("import the staged layer", |Ours(ours)| {
+                let imported = storage.import_layer(layer, &folder, self.chain);
+                imported.inspect_err(|error| *ours = error.kind() != ErrorKind::AlreadyExists)
             })?;
+            let real = steps.step("find the imported layer", |_| places::literal(layer))?;
+            steps
+                .step("remove what the layer removes", |_| removed::apply(files, &real, &folder, &outcome))?;
             if let Some(vm) = &vm {
-                steps.step("put the utility VM into the layer", |()| {
+                steps.step("put the utility VM into the layer", |_| {
                     files.rename(&vm.root().join(base::UTILITY_VM), &real.join(base::UTILITY_VM))
                 })?;
             }
             let links = links_of(&outcome, vm.as_ref());
             let hard_links = links.len() as u64;
-            steps.step("make the hard links", |()| {
+            steps.step("make the hard links", |_| {
                 Places { layer: &real, chain: self.chain, staged: &folder }.make(files, links)
             })?;
-            steps.step("keep copies of the boot configuration", |()| {
+            steps.step("keep copies of the boot configuration", |_| {
                 boot::put_in_place(files, &temporary, &real)
             })?;
-            steps.step("set the times of directories", |()| {
+            steps.step("set the times of directories", |_| {
                 set_directory_times(files, &real, &outcome.directories)?;
                 for (path, basic) in vm.iter().flat_map(Tree::directories) {
                     let moved = path.strip_prefix(&temporary).unwrap_or(path);
@@ -231,7 +262,7 @@ impl<S: LayerStorage> Import<'_, S> {
             })?;
             if let Some(vm) = &vm {
                 outcome.report.merge(vm.report());
-                steps.step("set up the utility VM", |()| match base::utility_vm(layer)? {
+                steps.step("set up the utility VM", |_| match base::utility_vm(layer)? {
                     Some(folder) => base::set_up_vm(storage, &folder, &self.options.base),
                     None => Ok(()),
                 })?;

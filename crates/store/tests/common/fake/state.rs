@@ -44,7 +44,10 @@ impl State {
     }
 
     pub(super) fn in_use(&self, root: &Path) -> Vec<String> {
-        let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+        let shown = |path: &Path| match path.strip_prefix(root) {
+            Ok(path) => path.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join("/"),
+            Err(_) => path.display().to_string(),
+        };
         let open = self.open.lock().unwrap();
         let open = open.iter().map(|path| format!("open {}", shown(path)));
         let attached = self.attached.keys().map(|path| format!("attached {}", shown(path)));
