@@ -100,8 +100,10 @@ pub use schema::{
 pub use uuid::Uuid as Guid;
 #[cfg(windows)]
 pub use windows::{
+    backup_files,
     computestorage::{BaseOs, ComputeStorage},
     host, privilege, verbatim, virtdisk,
     virtdisk::VirtualDisk,
+    vm_group::{VmAccess, grant_vm_group_access},
     vmcompute::VmCompute,
 };

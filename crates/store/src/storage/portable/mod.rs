@@ -130,6 +130,10 @@ impl LayerStorage for Portable {
         LayerForm::Packed
     }
 
+    fn scratch_files(&self, writable: &Path) -> PathBuf {
+        Self::mount_point(writable)
+    }
+
     fn layer_id(&self, layer: &Path) -> Result<Guid> {
         match layer.file_name() {
             Some(name) => Ok(Guid::new_v5(&LAYER_IDS, name.as_encoded_bytes())),
