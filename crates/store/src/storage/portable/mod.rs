@@ -115,6 +115,18 @@ impl Portable {
     }
 }
 
+/// No system takes a path with a NUL in it whole.
+fn check_paths<const N: usize>(paths: [&Path; N], chain: &LayerChain) -> Result<()> {
+    let parents = chain.parents().iter().map(|parent| parent.path.as_path());
+    match paths.into_iter().chain(parents).find(|path| path.as_os_str().as_encoded_bytes().contains(&0)) {
+        Some(path) => Err(Error::Invalid {
+            path: path.to_path_buf(),
+            why: "a path cannot have a NUL character in it".into(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// There is no such thing as a disk of the portable engine.
 #[derive(Debug)]
 pub enum NoDisk {}
@@ -145,6 +157,7 @@ impl LayerStorage for Portable {
     }
 
     fn import_layer(&self, layer: &Path, source: &Path, chain: &LayerChain) -> Result<()> {
+        check_paths([layer, source], chain)?;
         transfer::import_folder(self, layer, source, chain)
     }
 
@@ -154,6 +167,7 @@ impl LayerStorage for Portable {
         archive: &mut (dyn Read + Send),
         chain: &LayerChain,
     ) -> Result<()> {
+        check_paths([layer], chain)?;
         transfer::import_archive(self, layer, archive, chain)
     }
 
@@ -164,10 +178,12 @@ impl LayerStorage for Portable {
         chain: &LayerChain,
         options: &ExportLayerOptions,
     ) -> Result<()> {
+        check_paths([layer, destination], chain)?;
         transfer::export(self, layer, destination, chain, options.is_writable_layer)
     }
 
     fn destroy_layer(&self, layer: &Path) -> Result<()> {
+        check_paths([layer], &LayerChain::base())?;
         folder::destroy(self, layer)
     }
 
@@ -190,14 +206,17 @@ impl LayerStorage for Portable {
         chain: &LayerChain,
         _options: &WritableLayerOptions,
     ) -> Result<()> {
+        check_paths([layer], chain)?;
         writable::initialize(layer, chain)
     }
 
     fn attach_layer_storage_filter(&self, layer: &Path, chain: &LayerChain) -> Result<()> {
+        check_paths([layer], chain)?;
         writable::attach(self, layer, chain)
     }
 
     fn detach_layer_storage_filter(&self, layer: &Path) -> Result<()> {
+        check_paths([layer], &LayerChain::base())?;
         writable::detach(self, layer)
     }
 
