@@ -304,6 +304,8 @@ fn write(file: &File, piece: usize) -> Vec<u8> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn what_is_written_is_read_back(file in file(), piece in 1..64usize) {
         let bytes = write(&file, piece);

@@ -60,6 +60,9 @@
 //!
 //! [`copy_to_tar`] and [`copy_from_tar`] turn a folder into a layer tar and back.
 //!
+//! Links and devices in a folder are errors, and no link is followed. All the same a folder is private to whoever works on it: names
+//! are looked up by path, so nobody else may exchange directories meanwhile. A path must fit the host (on Linux 4,096 bytes).
+//!
 //! # Where this differs from hcsshim
 //!
 //! - Sparse files in several ranges, alternate streams on directories and on files without data, EAs behind the data, and
@@ -93,6 +96,7 @@ mod outcome;
 mod read;
 mod stage;
 mod tombstones;
+mod visit;
 mod walk;
 mod windows_part;
 mod write;
