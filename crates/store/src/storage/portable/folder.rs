@@ -1,7 +1,7 @@
 //! The folders of layers: their chains, how they come to be, how they go.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -178,16 +178,27 @@ impl Staging {
     pub(super) fn beside(folder: &Path) -> Result<Self> {
         let around = around(folder)?;
         sweep(&around)?;
-        let path = tempfile::Builder::new()
-            .prefix(STAGING)
-            .rand_bytes(12)
-            .tempdir_in(&around)
-            .doing("create a folder in", &around)?
-            .keep();
-        let lock_path = path.join("lock");
-        let lock = File::create_new(&lock_path).doing("create", &lock_path)?;
-        lock.lock().doing("lock", &lock_path)?;
-        Ok(Staging { path, lock: Some(lock) })
+        loop {
+            let path = tempfile::Builder::new()
+                .prefix(STAGING)
+                .rand_bytes(12)
+                .tempdir_in(&around)
+                .doing("create a folder in", &around)?
+                .keep();
+            // Others may sweep the folder away in the moment before it is locked; then there is another one to make.
+            let lock_path = path.join("lock");
+            match File::create_new(&lock_path).map(|file| (file.try_lock(), file)) {
+                Ok((Ok(()), lock)) if lock_path.exists() => {
+                    return Ok(Staging { path, lock: Some(lock) });
+                }
+                Ok((Ok(()) | Err(TryLockError::WouldBlock), _)) => {}
+                Ok((Err(TryLockError::Error(error)), _)) => {
+                    return Err(error).doing("lock", lock_path).map_err(Error::from);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).doing("create", lock_path).map_err(Error::from),
+            }
+        }
     }
 
     /// A new, empty folder in it.
@@ -243,15 +254,22 @@ fn sweep(around: &Path) -> Result<()> {
         if !entry.file_name().as_encoded_bytes().starts_with(STAGING.as_bytes()) {
             continue;
         }
-        // Without a lock file it is half removed; or, as long as nothing is in it, just being made.
-        let free = match File::options().write(true).open(path.join("lock")) {
-            Ok(file) => file.try_lock().is_ok(),
-            Err(_) => !read_dir_or_empty(&path)?.is_empty(),
+        // Whoever works in it holds its lock. Without one it is half removed; or, as long as nothing is in it, just being
+        // made.
+        let lock = match File::options().write(true).open(path.join("lock")) {
+            Ok(file) if file.try_lock().is_ok() => Some(file),
+            Ok(_) => continue,
+            Err(_) => {
+                let left = read_dir_or_empty(&path)?;
+                if left.is_empty() || left.iter().any(|entry| entry.file_name() == "lock") {
+                    continue;
+                }
+                None
+            }
         };
-        if free {
-            // Others may sweep at the same time.
-            let _ = fs::remove_dir_all(&path);
-        }
+        // Others may sweep at the same time.
+        let _ = fs::remove_dir_all(&path);
+        drop(lock);
     }
     Ok(())
 }
