@@ -131,6 +131,7 @@ fn import_base<S: LayerStorage>(
             }
             Ok(())
         })?;
+        steps.step("release the folder", |()| places::remove(&mark))?;
         let made = steps
             .step("set up the base layer", |()| base::process_base_layer(storage, layer, &options.base))?;
         report.merge(tree.report());
