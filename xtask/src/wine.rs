@@ -13,7 +13,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::command::{self, Failure, WINDOWS, WINDOWS_CC, cargo, present, target, without};
 use crate::test;
@@ -81,6 +81,9 @@ struct Wine {
     prefix: PathBuf,
     /// A directory with the DLL that this Wine lacks.
     shim: Option<PathBuf>,
+    /// A program that waits for input as long as this lives. The services that Wine starts with the first program keep that
+    /// program's output open until they end, for which a reader would wait a minute; so the first one has none.
+    idle: Option<Child>,
     /// Held until the server has ended.
     _lock: File,
 }
@@ -92,7 +95,7 @@ impl Wine {
         fs::create_dir_all(directory).map_err(io("making a directory for Wine"))?;
         let lock = File::create(directory.join("lock")).map_err(io("making a lock file"))?;
         lock.lock().map_err(io("waiting for another run under Wine"))?;
-        let mut wine = Wine { prefix: directory.join("prefix"), shim: None, _lock: lock };
+        let mut wine = Wine { prefix: directory.join("prefix"), shim: None, idle: None, _lock: lock };
 
         let ready = wine.prefix.join("is-ready");
         if !ready.exists() {
@@ -107,6 +110,11 @@ impl Wine {
         if !wine.prefix.join("drive_c/windows/system32/bcryptprimitives.dll").exists() {
             wine.shim = Some(compile_shim(&directory.join("shim"))?);
         }
+        let mut idle = Command::new("wine");
+        idle.arg("cmd").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        wine.environment(&mut idle);
+        let program = idle.get_program().to_owned();
+        wine.idle = Some(idle.spawn().map_err(|source| Failure::Start { program, source })?);
         Ok(wine)
     }
 
@@ -181,11 +189,17 @@ impl Wine {
 
 impl Drop for Wine {
     fn drop(&mut self) {
+        // Its input ends with this.
+        let mut idle = self.idle.take();
+        drop(idle.as_mut().and_then(|idle| idle.stdin.take()));
         // Fails when no server is running any more.
         let mut command = Command::new("wineserver");
         command.arg("--kill").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.environment(&mut command);
         let _ = command.status();
+        if let Some(idle) = &mut idle {
+            let _ = idle.wait();
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the codes of the layer calls mean, what causes them, and what to do.
 //!
-//! The service answers with a number, and the same number has quite different causes. The tables here hold those that its
-//! layer functions are known to return, each with its source: a documentation page, a thread where it was found out, or
-//! measurements that others have published.
+//! The service answers with a number, and the same number has quite different causes. The tables here hold those that
+//! its layer functions are known to return, each with its source: a documentation page, a thread where it was found
+//! out, or measurements that others have published.
 //!
 //! Most codes of HCS have two spellings, `0x8037xxxx` and `0xC037xxxx`, and mean the same ([`HResult::canonical`]).
 

@@ -10,8 +10,8 @@
 //!     u16 length of the name in bytes, u16 its offset, u16 length of the altitude in bytes, u16 its offset
 //! ```
 //!
-//! The altitude orders the filters; its range says what a filter is for. Microsoft, "Load order groups and altitudes for minifilter
-//! drivers".
+//! The altitude orders the filters; its range says what a filter is for. Microsoft, "Load order groups and altitudes
+//! for minifilter drivers".
 
 use std::ffi::OsString;
 

@@ -71,8 +71,8 @@ macro_rules! functions {
     (@page $page:literal) => { Some(concat!("https://learn.microsoft.com/", $page)) };
 }
 
-/// computestorage.dll. "HCS reference", learn.microsoft.com; the two functions of the overlay filter have no page, and the
-/// build that brought them is not published (they are in 26200).
+/// computestorage.dll. "HCS reference", learn.microsoft.com; the two functions of the overlay filter have no page, and
+/// the build that brought them is not published (they are in 26200).
 pub const COMPUTESTORAGE: [Function; 14] = functions!("computestorage.dll" since Build::SERVER_2019;
     "HcsImportLayer" at "virtualization/api/hcs/reference/hcsimportlayer",
     "HcsExportLayer" at "virtualization/api/hcs/reference/hcsexportlayer",

@@ -1,11 +1,12 @@
 //! The Host Compute Service's layer storage: what containers on Windows are stored with.
 //!
-//! Windows keeps the layers of container images as folders, and shows a container a writable scratch on top of them through a
-//! file-system filter. The functions for that are in `computestorage.dll` and, older, in `vmcompute.dll`; they take UTF-16
-//! strings and JSON documents, want privileges enabled, and answer with numbers. This crate makes safe calls of them:
+//! Windows keeps the layers of container images as folders, and shows a container a writable scratch on top of them
+//! through a file-system filter. The functions for that are in `computestorage.dll` and, older, in `vmcompute.dll`;
+//! they take UTF-16 strings and JSON documents, want privileges enabled, and answer with numbers. This crate makes safe
+//! calls of them:
 //!
-//! - `ComputeStorage`: all 14 layer functions of `computestorage.dll`; `VmCompute`: those of `vmcompute.dll`; `VirtualDisk`: the
-//!   disks that scratches are in. On Windows.
+//! - `ComputeStorage`: all 14 layer functions of `computestorage.dll`; `VmCompute`: those of `vmcompute.dll`;
+//!   `VirtualDisk`: the disks that scratches are in. On Windows.
 //! - [`LayerChain`] and [`schema`]: the parents of a layer, and the documents.
 //! - [`Error`], [`HResult`] and [`catalogue`]: what a code means here, what causes it, and what to do.
 //! - `privilege`: privileges that are enabled on a thread and given back; `host`: what this host can do.
@@ -45,26 +46,28 @@
 //!
 //! # Which Windows
 //!
-//! No function is imported by the program file: each is looked up when it is first called, in System32 only. The same program
-//! starts on every Windows, with or without containers, and a function that is missing is [`Error::Unavailable`], which names it
-//! and the build that has it. [`functions`] lists them all.
+//! No function is imported by the program file: each is looked up when it is first called, in System32 only. The same
+//! program starts on every Windows, with or without containers, and a function that is missing is
+//! [`Error::Unavailable`], which names it and the build that has it. [`functions`] lists them all.
 //!
-//! The calls exist in Windows builds alone. Everywhere else the crate has the documents, chains, codes and errors, so that a
-//! program which prepares layers for Windows elsewhere speaks of them in the same terms.
+//! The calls exist in Windows builds alone. Everywhere else the crate has the documents, chains, codes and errors, so
+//! that a program which prepares layers for Windows elsewhere speaks of them in the same terms.
 //!
 //! # Three things that go wrong
 //!
-//! - **Order.** Chains are nearest parent first. Some published comments say the opposite; the service answers "not found".
-//! - **Privileges.** An administrator's token holds them disabled. The calls of this crate enable what they need, on the calling
-//!   thread, while they run. Many functions want an elevated process besides, and `ProcessBaseImage` the process token.
-//! - **Memory of the past.** `Hives` and `Layout` of an earlier try make setup fail, a renamed folder breaks its disks, and a
-//!   scratch belongs to the chain that it was made for.
+//! - **Order.** Chains are nearest parent first. Some published comments say the opposite; the service answers "not
+//!   found".
+//! - **Privileges.** An administrator's token holds them disabled. The calls of this crate enable what they need, on
+//!   the calling thread, while they run. Many functions want an elevated process besides, and `ProcessBaseImage` the
+//!   process token.
+//! - **Memory of the past.** `Hives` and `Layout` of an earlier try make setup fail, a renamed folder breaks its disks,
+//!   and a scratch belongs to the chain that it was made for.
 //!
 //! # Where this differs from hcsshim
 //!
-//! - A path of a parent that is not Unicode cannot be in a JSON document. hcsshim sends it with U+FFFD in place of what cannot be
-//!   said, which names another folder; here it is [`Error::NotUnicode`]. A [`RawDocument`] can still send any text. Paths that are
-//!   arguments of their own go through as they are.
+//! - A path of a parent that is not Unicode cannot be in a JSON document. hcsshim sends it with U+FFFD in place of what
+//!   cannot be said, which names another folder; here it is [`Error::NotUnicode`]. A [`RawDocument`] can still send any
+//!   text. Paths that are arguments of their own go through as they are.
 //! - `destroy_layer` looks whether the folder is gone.
 //! - The id of a folder does not change with a separator at the end of its path.
 //! - The string of `HcsGetLayerVhdMountPath` is freed with `LocalFree`, as its documentation says.

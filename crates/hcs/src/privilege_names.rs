@@ -10,7 +10,8 @@ pub enum Privilege {
     Backup,
     /// Write files and descriptors whatever their descriptors say: import.
     Restore,
-    /// Read and write the audit part of descriptors; needed for layers on some volumes, among them mounted virtual disks.
+    /// Read and write the audit part of descriptors; needed for layers on some volumes, among them mounted virtual
+    /// disks.
     Security,
     /// Attach disks and change volumes: scratch layers.
     ManageVolume,

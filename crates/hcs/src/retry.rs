@@ -22,8 +22,8 @@ impl Retry {
     /// One call.
     pub const NEVER: Self = Retry { attempts: 1, delay: Duration::ZERO };
 
-    /// Calls `call` until it succeeds, fails with a code that is not in `codes`, or has been called often enough. The last
-    /// error is the one that is returned.
+    /// Calls `call` until it succeeds, fails with a code that is not in `codes`, or has been called often enough. The
+    /// last error is the one that is returned.
     ///
     /// # Errors
     /// Those of `call`.

@@ -1,4 +1,5 @@
-//! Every call that Microsoft's own client makes (`golden/computestorage-calls.json`) is made, and its arguments compared.
+//! Every call that Microsoft's own client makes (`golden/computestorage-calls.json`) is made, and its arguments
+//! compared.
 #![cfg(windows)]
 
 mod standin;
@@ -80,7 +81,8 @@ fn make(storage: &ComputeStorage, file: &File, function: &str, case: &str) -> Re
             schema_version: SchemaVersion { major: 2, minor: 0 },
             ..LayerData::default()
         }),
-        // The typed chain refuses such a path; that a document of one's own can still say what hcsshim says is what is shown.
+        // The typed chain refuses such a path; that a document of one's own can still say what hcsshim says is what is
+        // shown.
         ("HcsImportLayer", "lone surrogate (WTF-8) in path and in layer data") => storage.import_layer(
             &with_a_lone_surrogate(),
             Path::new(r"C:\src"),

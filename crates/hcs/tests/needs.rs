@@ -16,7 +16,7 @@ const LAYER: &str = r"C:\layers\new";
 
 /// What a thread has enabled while it is in a call that takes a while; empty when it has no token of its own.
 fn during(standin: &Standin, function: &str, call: impl FnOnce() + Send + 'static) -> Vec<Privilege> {
-    standin.delay(function, 400);
+    standin.delay(function, 1000);
     let thread = std::thread::spawn(move || {
         assert_eq!(token_id(), None);
         call();

@@ -197,7 +197,7 @@ fn a_layer_that_cannot_be_prepared_is_left_inactive() {
 fn layers_are_prepared_one_at_a_time() {
     let Some(standin) = Standin::new("layers_are_prepared_one_at_a_time") else { return };
     for function in ["PrepareLayer", "ActivateLayer"] {
-        standin.delay(function, 30);
+        standin.delay(function, 100);
     }
     // Also through several objects: what has to take turns is the process.
     std::thread::scope(|scope| {

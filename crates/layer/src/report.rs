@@ -92,6 +92,8 @@ pub enum Finding {
     BackupStreamLeftOut,
     /// A directory of the recycle bin; it is left out.
     RecycleBin,
+    /// Windows metadata that a layer tar has no place for.
+    NotInTar,
 }
 
 impl Finding {
@@ -165,6 +167,7 @@ impl Finding {
                 "object ids, properties or other streams have no form in a layer and are left out"
             }
             Finding::RecycleBin => "the recycle bin is left out",
+            Finding::NotInTar => "Windows metadata have no place in a layer tar",
         }
     }
 

@@ -1,5 +1,6 @@
 //! Reading transport folders: the order, what must be there, what cannot be there.
 
+mod common;
 mod folder;
 
 use std::fs;
@@ -7,8 +8,9 @@ use std::io::Read as _;
 use std::path::Path;
 
 use folder::{Item, directory, file, lay_out, paths, read_back, roots, stream, whiteout};
+use layerstone_layer::tar::{Segment, TarWriter};
 use layerstone_layer::transport::{
-    Error, ReadOptions, TombstoneProblem, TransportReader, WriteOptions, find_ignoring_case,
+    Error, ReadOptions, TombstoneProblem, TransportReader, WriteOptions, copy_to_tar, find_ignoring_case,
 };
 use layerstone_layer::{EntryKind, Finding};
 use layerstone_nt::backup::{self, BackupWriter, StreamId};
@@ -271,6 +273,25 @@ fn bytes_that_are_not_read_are_passed_over() {
         }
     }
     assert_eq!(found, [b"abc".to_vec(), b"b".to_vec()]);
+}
+
+#[test]
+fn a_tar_gets_the_zeroes_of_holes_and_what_it_cannot_hold_is_told() {
+    let mut part = folder::windows(0x220);
+    part.eas = vec![layerstone_nt::Ea { flags: 0x80, name: b"A".to_vec(), value: b"v".to_vec() }];
+    let segments = Some(vec![Segment { offset: 70_000, len: 2 }, Segment { offset: 70_003, len: 1 }]);
+    let sparse = folder::entry("Files/s", EntryKind::File { size: 140_000, segments }, part);
+    let root = folder(vec![(sparse, b"abc".to_vec()), file("Files/z", b"z")]);
+    let mut reader = TransportReader::open(root.path(), ReadOptions::strict()).unwrap();
+    let mut tar = TarWriter::new(Vec::new());
+    let report = copy_to_tar(&mut reader, &mut tar).unwrap();
+    assert_eq!(report.count(Finding::NotInTar), 1);
+    let archive = common::read(&tar.finish().unwrap());
+    let (_, bytes) = archive.member("Files/s");
+    let mut want = vec![0; 140_000];
+    want[70_000..70_004].copy_from_slice(b"ab\0c");
+    assert!(*bytes == want);
+    assert_eq!(archive.member("Files/z").1, b"z");
 }
 
 #[test]

@@ -246,6 +246,24 @@ fn names_that_the_folder_needs_itself_are_errors() {
 }
 
 #[test]
+fn names_that_lead_elsewhere_are_errors_also_where_the_caller_would_use_them() {
+    let options = WriteOptions::hcsshim();
+    let bad = |item: &folder::Item| {
+        let error = lay_out(tempdir().unwrap().path(), options, std::slice::from_ref(item)).unwrap_err();
+        assert!(matches!(error, Error::Name { .. }), "{}: {error}", item.0.path);
+    };
+    bad(&file("Files/../../x", b""));
+    bad(&file("../x", b""));
+    bad(&file("Files/./x", b""));
+    // `\` is a name's end on Windows, where what is handed back or deferred is used.
+    bad(&file("UtilityVM/Files/..\\..\\x", b""));
+    bad(&whiteout("UtilityVM/Files/..\\x"));
+    bad(&link("Files/a", "Files/..\\..\\x"));
+    bad(&link("Files/..\\x", "Files/a"));
+    bad(&link("UtilityVM/Files/a", "UtilityVM/Files/b\\c"));
+}
+
+#[test]
 fn names_that_windows_refuses_are_told() {
     // A trailing dot and device names can be on NTFS; a colon cannot.
     let (_, outcome) = hcs(&[file("Files/a.", b""), file("Files/nul.txt", b"")]);

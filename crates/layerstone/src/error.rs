@@ -57,11 +57,20 @@ impl Error {
     /// 1 failed, 2 wrong usage, 3 damage, 4 the host lacks what is needed.
     pub(crate) fn exit_code(&self) -> u8 {
         use layerstone_store::Error as Store;
-        match self {
-            Error::Usage(_) => 2,
-            Error::Damage(_) | Error::Store(Store::Damaged { .. }) => 3,
-            Error::Store(Store::Unsupported { .. }) => 4,
+        match (self, self.store()) {
+            (Error::Usage(_), _) => 2,
+            (Error::Damage(_), _) | (_, Some(Store::Damaged { .. })) => 3,
+            (_, Some(Store::Unsupported { .. })) => 4,
             _ => 1,
+        }
+    }
+
+    /// What the store says is wrong; not that it was committing meanwhile.
+    fn store(&self) -> Option<&layerstone_store::Error> {
+        match self {
+            Error::Store(layerstone_store::Error::Commit { source, .. }) => Some(source),
+            Error::Store(error) => Some(error),
+            _ => None,
         }
     }
 
@@ -120,41 +129,41 @@ impl Error {
                 _ => {}
             }
         }
-        match self {
-            Error::Store(Store::NoImage(_)) => Some("`layerstone images` lists what is there".into()),
-            Error::Store(Store::NoScratch(_)) => Some("`layerstone scratch ls` lists what is there".into()),
-            Error::Store(Store::NoLayer(_)) => {
+        match self.store() {
+            Some(Store::NoImage(_)) => Some("`layerstone images` lists what is there".into()),
+            Some(Store::NoScratch(_)) => Some("`layerstone scratch ls` lists what is there".into()),
+            Some(Store::NoLayer(_)) => {
                 Some("import the image again: a layer that is missing is unpacked again".into())
             }
-            Error::Store(Store::ScratchExists(name)) => {
+            Some(Store::ScratchExists(name)) => {
                 Some(format!("choose another name, or remove it with `layerstone scratch rm {name}`"))
             }
-            Error::Store(Store::Ambiguous { what: "platform", .. }) => {
+            Some(Store::Ambiguous { what: "platform", .. }) => {
                 Some("choose one with --platform".into())
             }
-            Error::Store(Store::Ambiguous { .. }) => Some("give more digits".into()),
-            Error::Store(Store::DiffIdMismatch { .. }) => {
+            Some(Store::Ambiguous { .. }) => Some("give more digits".into()),
+            Some(Store::DiffIdMismatch { .. }) => {
                 Some("the image was put together wrongly, or its configuration belongs to another one".into())
             }
-            Error::Store(Store::Limit { .. }) => Some(
+            Some(Store::Limit { .. }) => Some(
                 "if the layer is meant to be that large, raise --max-layer-size or --max-layer-entries"
                     .into(),
             ),
-            Error::Store(Store::Tar { .. } | Store::Entry { .. }) => self.hint_by_errno().or_else(|| {
+            Some(Store::Tar { .. } | Store::Entry { .. }) => self.hint_by_errno().or_else(|| {
                 Some("the layer is damaged or was made wrongly: fetch or copy the image again; nothing of it was stored".into())
             }),
-            Error::Store(
+            Some(
                 Store::Damaged { .. }
                 | Store::Image { .. }
                 | Store::Attribute { .. }
                 | Store::Split { .. }
                 | Store::Json { .. },
             ) => Some("`layerstone fsck` shows all damage, `fsck --repair` mends or sets aside".into()),
-            Error::Store(Store::Unsupported { .. }) => {
+            Some(Store::Unsupported { .. }) => {
                 Some("`layerstone doctor` shows what this host can do and how to get the rest".into())
             }
-            Error::Store(Store::InUse { .. }) => Some("detach or finish that first".into()),
-            Error::Store(Store::Version { .. }) => Some("use a newer layerstone for this store".into()),
+            Some(Store::InUse { .. }) => Some("detach or finish that first".into()),
+            Some(Store::Version { .. }) => Some("use a newer layerstone for this store".into()),
             _ => self.hint_by_errno(),
         }
     }

@@ -63,8 +63,8 @@ impl Library {
             return Ok(*module);
         }
         let path = WideString::from_path(&self.path).map_err(|_| HResult::from_win32(123))?;
-        // SAFETY: the path is NUL-terminated and outlives the call; the second argument is reserved and null. Loading runs
-        // the DLL's initialisation, which is code of Windows, or of the DLL that the caller named.
+        // SAFETY: the path is NUL-terminated and outlives the call; the second argument is reserved and null. Loading
+        // runs the DLL's initialisation, which is code of Windows, or of the DLL that the caller named.
         let module = unsafe { LoadLibraryExW(path.as_ptr(), std::ptr::null_mut(), self.flags) };
         if module.is_null() {
             return Err(last_error());
@@ -95,7 +95,8 @@ impl<F: Copy> Entry<F> {
     /// The entry of a function of the tables of [`functions`].
     ///
     /// # Safety
-    /// `F` is an `unsafe extern "system" fn` type, and the parameters and the result are those of the function of that name.
+    /// `F` is an `unsafe extern "system" fn` type, and the parameters and the result are those of the function of that
+    /// name.
     pub(super) unsafe fn new(function: &'static Function) -> Self {
         const { assert!(size_of::<F>() == size_of::<FARPROC>()) };
         Entry { function, address: OnceLock::new() }
@@ -116,8 +117,8 @@ impl<F: Copy> Entry<F> {
             since: self.function.since,
             code,
         })?;
-        // SAFETY: `address` is not null, so both are pointers to a function, of the same size (asserted in `new`); that the
-        // function has the type `F` is what the caller of `new` promised.
+        // SAFETY: `address` is not null, so both are pointers to a function, of the same size (asserted in `new`); that
+        // the function has the type `F` is what the caller of `new` promised.
         let address = unsafe { std::mem::transmute_copy::<FARPROC, F>(&address) };
         Ok(*self.address.get_or_init(|| address))
     }

@@ -63,8 +63,8 @@ pub fn privileges() -> Result<Vec<PrivilegeState>> {
     privilege::of_process()
 }
 
-/// Whether the process runs with an administrator's full token ("Run as administrator"). Import, formatting and attaching filters
-/// need that, whatever privileges are held.
+/// Whether the process runs with an administrator's full token ("Run as administrator"). Import, formatting and
+/// attaching filters need that, whatever privileges are held.
 ///
 /// # Errors
 /// [`Error::Call`] when its token cannot be read.
@@ -103,13 +103,15 @@ pub fn volume(path: &Path) -> Result<Volume> {
     let wide = WideString::from_path(path)?;
     let failed = |function| Error::Call { function, subject: path.to_owned(), code: last_error() };
     let mut root = vec![0_u16; 32_768];
-    // SAFETY: the path is NUL-terminated; the buffer has as many units as is said, and the function ends what it writes with NUL.
+    // SAFETY: the path is NUL-terminated; the buffer has as many units as is said, and the function ends what it writes
+    // with NUL.
     if unsafe { GetVolumePathNameW(wide.as_ptr(), root.as_mut_ptr(), 32_768) } == 0 {
         return Err(failed("GetVolumePathNameW"));
     }
     let mut name = [0_u16; 261];
     let mut flags = 0_u32;
-    // SAFETY: the root is NUL-terminated (above); the buffer for the file system's name has 261 units; what is not asked for is null.
+    // SAFETY: the root is NUL-terminated (above); the buffer for the file system's name has 261 units; what is not
+    // asked for is null.
     let done = unsafe {
         GetVolumeInformationW(
             root.as_ptr(),
@@ -166,8 +168,8 @@ entries! {
 /// The largest buffer for one filter, in bytes.
 const LARGEST_ENTRY: usize = 64 * 1024;
 
-/// The file-system filter drivers that are loaded, as `fltmc filters` lists them. A driver of another product among them is a
-/// frequent cause of failures that nothing else explains.
+/// The file-system filter drivers that are loaded, as `fltmc filters` lists them. A driver of another product among
+/// them is a frequent cause of failures that nothing else explains.
 ///
 /// Needs an elevated process.
 ///
@@ -184,7 +186,8 @@ pub fn filter_drivers() -> Result<Vec<FilterDriver>> {
         let step = one_filter(|buffer, size, returned| match search {
             None => {
                 let mut handle: HANDLE = null_mut();
-                // SAFETY: the function has this type; the buffer has the size that is said; the others are places for answers.
+                // SAFETY: the function has this type; the buffer has the size that is said; the others are places for
+                // answers.
                 let code = unsafe {
                     first(flt::FilterAggregateStandardInformation, buffer, size, returned, &raw mut handle)
                 };

@@ -26,8 +26,8 @@ impl LocalString {
     /// Where the call puts the string.
     ///
     /// # Safety
-    /// What is written there is null, or a NUL-terminated string that was allocated with `LocalAlloc` and belongs to us; and
-    /// it is written at most once.
+    /// What is written there is null, or a NUL-terminated string that was allocated with `LocalAlloc` and belongs to
+    /// us; and it is written at most once.
     pub(super) unsafe fn as_out(&mut self) -> *mut *mut u16 {
         &raw mut self.0
     }
@@ -39,8 +39,8 @@ impl LocalString {
         }
         let mut units = Vec::new();
         for index in 0..LONGEST {
-            // SAFETY: the string is NUL-terminated (contract of `as_out`), and every unit before this one was no NUL, so this
-            // one is within its memory.
+            // SAFETY: the string is NUL-terminated (contract of `as_out`), and every unit before this one was no NUL,
+            // so this one is within its memory.
             let unit = unsafe { self.0.add(index).read() };
             if unit == 0 {
                 return Ok(until_nul(&units).into());
@@ -60,8 +60,8 @@ impl Drop for LocalString {
         if self.0.is_null() {
             return;
         }
-        // SAFETY: the memory is `LocalAlloc`'s and ours (contract of `as_out`), and is freed here alone: `self` is not `Copy`
-        // and does not give the pointer away.
+        // SAFETY: the memory is `LocalAlloc`'s and ours (contract of `as_out`), and is freed here alone: `self` is not
+        // `Copy` and does not give the pointer away.
         let left = unsafe { LocalFree(self.0.cast()) };
         if !left.is_null() {
             tracing::error!(code = ?super::dll::last_error(), "cannot free a string of the service; its memory is lost");

@@ -1,17 +1,17 @@
 //! Privileges, enabled on the calling thread and put back.
 //!
-//! An administrator's token holds its privileges disabled. The layer functions look at whether they are enabled and do not
-//! enable them themselves. The calls of this crate enable what they need for as long as they run; a program that wants them for
-//! longer, or for its own use of the backup API, calls [`enable`].
+//! An administrator's token holds its privileges disabled. The layer functions look at whether they are enabled and do
+//! not enable them themselves. The calls of this crate enable what they need for as long as they run; a program that
+//! wants them for longer, or for its own use of the backup API, calls [`enable`].
 //!
-//! What is enabled holds for **one thread**: a copy of its token (or of the process's, when the thread has none) is given to the
-//! thread, and when the guard is dropped the thread gets back what it had. The process token is never touched, so other
-//! threads of the program do not run with more rights than they asked for. Nothing that is started on other threads meanwhile
-//! has the privileges.
+//! What is enabled holds for **one thread**: a copy of its token (or of the process's, when the thread has none) is
+//! given to the thread, and when the guard is dropped the thread gets back what it had. The process token is never
+//! touched, so other threads of the program do not run with more rights than they asked for. Nothing that is started on
+//! other threads meanwhile has the privileges.
 //!
-//! `ProcessBaseImage` and `ProcessUtilityImage` look at the **process** token, so a thread's privileges are not enough for
-//! them: a program that calls them enables SeBackupPrivilege and SeRestorePrivilege with [`enable_for_process`] when it starts,
-//! and has them until it ends.
+//! `ProcessBaseImage` and `ProcessUtilityImage` look at the **process** token, so a thread's privileges are not enough
+//! for them: a program that calls them enables SeBackupPrivilege and SeRestorePrivilege with [`enable_for_process`]
+//! when it starts, and has them until it ends.
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -80,8 +80,8 @@ thread_local! {
 
 /// Privileges that are enabled on this thread until this is dropped.
 ///
-/// Guards nest. They are meant to be dropped in the reverse order, as variables are; when an outer one is dropped first, the
-/// thread keeps the inner one's privileges until that is dropped too, and then has what it had before both.
+/// Guards nest. They are meant to be dropped in the reverse order, as variables are; when an outer one is dropped
+/// first, the thread keeps the inner one's privileges until that is dropped too, and then has what it had before both.
 #[derive(Debug)]
 #[must_use = "the privileges are given back when this is dropped"]
 pub struct Enabled {
@@ -94,8 +94,8 @@ pub struct Enabled {
 /// Enables privileges on the calling thread.
 ///
 /// # Errors
-/// [`Error::Privilege`] with the first that the account does not hold; nothing is enabled then. [`Error::Call`] when the thread's
-/// token cannot be read or replaced: it impersonates a client that does not allow it.
+/// [`Error::Privilege`] with the first that the account does not hold; nothing is enabled then. [`Error::Call`] when
+/// the thread's token cannot be read or replaced: it impersonates a client that does not allow it.
 pub fn enable(privileges: &[Privilege]) -> Result<Enabled> {
     Enabled::new(privileges, &[])
 }
@@ -110,9 +110,9 @@ pub fn enable_held(privileges: &[Privilege]) -> Result<Enabled> {
 
 /// Enables privileges for the whole process, for good.
 ///
-/// Every thread that does not impersonate has them from now on, also threads of libraries; prefer [`enable`]. It is needed for
-/// `ProcessBaseImage` and `ProcessUtilityImage`, which look at the process token. There is no way back on purpose: two users
-/// of the library in one process would switch each other's privileges off.
+/// Every thread that does not impersonate has them from now on, also threads of libraries; prefer [`enable`]. It is
+/// needed for `ProcessBaseImage` and `ProcessUtilityImage`, which look at the process token. There is no way back on
+/// purpose: two users of the library in one process would switch each other's privileges off.
 ///
 /// # Errors
 /// [`Error::Privilege`] with the first that the account does not hold; those before it are enabled.
@@ -223,7 +223,8 @@ pub(super) fn is_elevated() -> Result<bool> {
     let token = process_token(TOKEN_QUERY)?;
     let mut elevated = 0_u32;
     let mut length = 0_u32;
-    // SAFETY: the handle is open for queries; the buffer is a `TOKEN_ELEVATION`, which is one u32, and its size is right.
+    // SAFETY: the handle is open for queries; the buffer is a `TOKEN_ELEVATION`, which is one u32, and its size is
+    // right.
     let done = unsafe {
         GetTokenInformation(raw(&token), TokenElevation, (&raw mut elevated).cast(), 4, &raw mut length)
     };
@@ -256,8 +257,8 @@ fn process_token(access: u32) -> Result<OwnedHandle> {
 fn thread_token() -> Result<Option<OwnedHandle>> {
     let access = TOKEN_DUPLICATE | TOKEN_IMPERSONATE | TOKEN_QUERY;
     let mut token = std::ptr::null_mut();
-    // The third argument: the right to open it is judged by the process token, since the thread's may be of a client that has none.
-    // SAFETY: the pseudo handle of the thread is always valid, and `token` is a place for a handle.
+    // The third argument: the right to open it is judged by the process token, since the thread's may be of a client
+    // that has none. SAFETY: the pseudo handle of the thread is always valid, and `token` is a place for a handle.
     if unsafe { OpenThreadToken(GetCurrentThread(), access, 1, &raw mut token) } == 0 {
         return if last_error() == HResult::from_win32(ERROR_NO_TOKEN) {
             Ok(None)
@@ -273,7 +274,8 @@ fn thread_token() -> Result<Option<OwnedHandle>> {
 fn duplicate(token: &OwnedHandle) -> Result<OwnedHandle> {
     let access = TOKEN_ADJUST_PRIVILEGES | TOKEN_QUERY | TOKEN_IMPERSONATE | TOKEN_DUPLICATE;
     let mut copy = std::ptr::null_mut();
-    // SAFETY: the handle is open with TOKEN_DUPLICATE, no security attributes are given, and `copy` is a place for a handle.
+    // SAFETY: the handle is open with TOKEN_DUPLICATE, no security attributes are given, and `copy` is a place for a
+    // handle.
     let done = unsafe {
         DuplicateTokenEx(
             raw(token),
@@ -306,7 +308,8 @@ fn luid(privilege: Privilege) -> Result<LUID> {
     let mut luid = LUID { LowPart: 0, HighPart: 0 };
     let name =
         WideString::new(privilege.name().as_ref()).ok_or_else(|| Error::Nul(privilege.name().into()))?;
-    // SAFETY: null means this system; the name is NUL-terminated and outlives the call; `luid` is a place for the result.
+    // SAFETY: null means this system; the name is NUL-terminated and outlives the call; `luid` is a place for the
+    // result.
     if unsafe { LookupPrivilegeValueW(std::ptr::null(), name.as_ptr(), &raw mut luid) } == 0 {
         return Err(failed("LookupPrivilegeValueW"));
     }
@@ -319,8 +322,8 @@ fn switch_on(token: &OwnedHandle, privilege: Privilege) -> Result<bool> {
         PrivilegeCount: 1,
         Privileges: [LUID_AND_ATTRIBUTES { Luid: luid(privilege)?, Attributes: SE_PRIVILEGE_ENABLED }],
     };
-    // SAFETY: the handle is open with TOKEN_ADJUST_PRIVILEGES; `new` holds as many privileges as it says; the previous state is
-    // not asked for, so both of its pointers may be null.
+    // SAFETY: the handle is open with TOKEN_ADJUST_PRIVILEGES; `new` holds as many privileges as it says; the previous
+    // state is not asked for, so both of its pointers may be null.
     let done = unsafe {
         AdjustTokenPrivileges(raw(token), 0, &raw const new, 0, std::ptr::null_mut(), std::ptr::null_mut())
     };
@@ -353,8 +356,8 @@ fn privileges_of(token: &OwnedHandle) -> Result<Vec<(LUID, u32)>> {
     // SAFETY: the call has filled in the count, which is the first field.
     let count = unsafe { (&raw const (*start).PrivilegeCount).read() } as usize;
     let room = (buffer.len() * 8 - 4) / size_of::<LUID_AND_ATTRIBUTES>();
-    // SAFETY: the entries follow the count, the call has filled in as many as it says, and no more are read than the buffer
-    // has room for; LUID_AND_ATTRIBUTES is made of u32, as is what comes before it, so they are aligned.
+    // SAFETY: the entries follow the count, the call has filled in as many as it says, and no more are read than the
+    // buffer has room for; LUID_AND_ATTRIBUTES is made of u32, as is what comes before it, so they are aligned.
     let entries = unsafe {
         std::slice::from_raw_parts(
             (&raw const (*start).Privileges).cast::<LUID_AND_ATTRIBUTES>(),

@@ -80,7 +80,8 @@ pub struct CreateDisk {
     pub size: u64,
     /// The unit in which the file grows, in bytes.
     pub block_size: u32,
-    /// The disk that this one holds the differences to. Windows stores its **absolute path**: make the disk where it will stay.
+    /// The disk that this one holds the differences to. Windows stores its **absolute path**: make the disk where it
+    /// will stay.
     pub parent: Option<PathBuf>,
 }
 
@@ -186,9 +187,9 @@ impl VirtDisk {
         };
         let mut handle: HANDLE = null_mut();
         entry.call_win32(&self.0.library, Needs::NOTHING, path, |function| {
-            // SAFETY: the function has this type; the strings are NUL-terminated, and they, the type and the parameters outlive the
-            // call, which is synchronous because no OVERLAPPED is given. The parameters have the version that they say, which wants
-            // no access mask. No descriptor is given. `handle` is a place for a handle.
+            // SAFETY: the function has this type; the strings are NUL-terminated, and they, the type and the parameters
+            // outlive the call, which is synchronous because no OVERLAPPED is given. The parameters have the version
+            // that they say, which wants no access mask. No descriptor is given. `handle` is a place for a handle.
             unsafe {
                 function(
                     &raw const storage,
@@ -206,8 +207,8 @@ impl VirtDisk {
         self.own(handle, path, entry.name())
     }
 
-    /// Opens a virtual disk of any format (`OpenVirtualDisk`, parameters of version 2, no access asked for). A sharing violation is
-    /// tried again.
+    /// Opens a virtual disk of any format (`OpenVirtualDisk`, parameters of version 2, no access asked for). A sharing
+    /// violation is tried again.
     ///
     /// Blocks; any thread may call it.
     ///
@@ -229,8 +230,9 @@ impl VirtDisk {
         let mut handle: HANDLE = null_mut();
         self.0.retry.run(&[HResult::SHARING_VIOLATION], || {
             entry.call_win32(&self.0.library, Needs::NOTHING, path, |function| {
-                // SAFETY: the function has this type; the string is NUL-terminated, and it, the type and the parameters outlive the
-                // call. The parameters have the version that they say, which wants no access mask. `handle` is a place for a handle.
+                // SAFETY: the function has this type; the string is NUL-terminated, and it, the type and the parameters
+                // outlive the call. The parameters have the version that they say, which wants no access mask. `handle`
+                // is a place for a handle.
                 unsafe {
                     function(
                         &raw const storage,
@@ -325,8 +327,9 @@ impl VirtualDisk {
         };
         functions.retry.run(&[HResult::SHARING_VIOLATION], || {
             functions.entries.attach.call_win32(&functions.library, Needs::ATTACH, &self.path, |function| {
-                // SAFETY: the function has this type; the handle is open; the parameters have the version that they say and outlive
-                // the call, which is synchronous because no OVERLAPPED is given. Null means the default descriptor.
+                // SAFETY: the function has this type; the handle is open; the parameters have the version that they say
+                // and outlive the call, which is synchronous because no OVERLAPPED is given. Null means the default
+                // descriptor.
                 unsafe { function(self.handle.0, null_mut(), flags.0, 0, &raw const parameters, null()) }
             })
         })
@@ -353,8 +356,8 @@ impl VirtualDisk {
     /// <https://learn.microsoft.com/windows/win32/api/virtdisk/nf-virtdisk-getvirtualdiskphysicalpath>
     ///
     /// # Errors
-    /// [`Error::Call`], among them that the disk is not attached; [`Error::Unavailable`]; [`Error::Answer`] for a path of more than
-    /// 32767 characters.
+    /// [`Error::Call`], among them that the disk is not attached; [`Error::Unavailable`]; [`Error::Answer`] for a path
+    /// of more than 32767 characters.
     pub fn physical_path(&self) -> Result<PathBuf> {
         const TOO_SMALL: HResult = HResult::from_win32(122);
         let functions = &*self.functions.0;
@@ -394,7 +397,8 @@ impl VirtualDisk {
 
 impl AsHandle for VirtualDisk {
     fn as_handle(&self) -> BorrowedHandle<'_> {
-        // SAFETY: the handle is open for as long as `self` is, and is closed by `close`, which takes `self`, or by `drop`.
+        // SAFETY: the handle is open for as long as `self` is, and is closed by `close`, which takes `self`, or by
+        // `drop`.
         unsafe { BorrowedHandle::borrow_raw(self.handle.0) }
     }
 }

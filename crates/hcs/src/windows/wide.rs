@@ -50,9 +50,9 @@ pub(super) fn until_nul(units: &[u16]) -> OsString {
 
 /// The `\\?\` form of a path, which has no limit of 260 characters: `\\?\C:\layers`, or `\\?\UNC\server\share\layers`.
 ///
-/// A relative path is taken from the current folder, and `.`, `..` and `/` are resolved, because nothing resolves them later: the
-/// file system takes a `\\?\` path literally. A path that begins with `\\?\` or `\\.\` is returned as it is. Symbolic links are
-/// not followed, and the path need not exist.
+/// A relative path is taken from the current folder, and `.`, `..` and `/` are resolved, because nothing resolves them
+/// later: the file system takes a `\\?\` path literally. A path that begins with `\\?\` or `\\.\` is returned as it is.
+/// Symbolic links are not followed, and the path need not exist.
 ///
 /// The functions of this crate hand paths over untouched; this is for callers whose paths may be long.
 ///

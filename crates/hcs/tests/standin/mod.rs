@@ -76,6 +76,14 @@ impl Standin {
             );
             return None;
         }
+        // Most calls enable privileges first.
+        if layerstone_hcs::host::privileges().unwrap().iter().any(|state| !state.held) {
+            layerstone_testing::skip(
+                test,
+                "the process is not elevated, and lacks privileges that the calls enable",
+            );
+            return None;
+        }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let wide: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
         // SAFETY: the path ends with NUL; the DLL is the project's own.

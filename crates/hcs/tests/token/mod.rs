@@ -82,7 +82,8 @@ pub(crate) fn token_id() -> Option<u64> {
     let token = thread_token()?;
     let mut statistics = [0_u32; 16];
     let mut length = 0;
-    // SAFETY: the token is open for queries; TOKEN_STATISTICS has 56 bytes, of which the first 8 are the token's identifier.
+    // SAFETY: the token is open for queries; TOKEN_STATISTICS has 56 bytes, of which the first 8 are the token's
+    // identifier.
     let done = unsafe {
         GetTokenInformation(token, TokenStatistics, statistics.as_mut_ptr().cast(), 64, &raw mut length)
     };
@@ -111,4 +112,22 @@ pub(crate) fn impersonate(privilege: Privilege, attributes: u32) {
 pub(crate) fn revert() {
     // SAFETY: no preconditions.
     assert_ne!(unsafe { RevertToSelf() }, 0);
+}
+
+/// Whether the process holds what the tests enable; says so when it does not. Wine always does.
+#[track_caller]
+pub(crate) fn held(test: &str) -> bool {
+    let missing: Vec<_> = layerstone_hcs::host::privileges()
+        .unwrap()
+        .into_iter()
+        .filter(|state| !state.held)
+        .map(|state| state.privilege.name())
+        .collect();
+    if !missing.is_empty() {
+        layerstone_testing::skip(
+            test,
+            format_args!("the process is not elevated, and lacks {}", missing.join(", ")),
+        );
+    }
+    missing.is_empty()
 }

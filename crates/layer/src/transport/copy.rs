@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Write};
 
 use super::{Error, Outcome, Placement, TransportReader, TransportWriter};
 use crate::entry::{Entry, EntryKind, Os};
-use crate::report::Report;
+use crate::report::{Finding, Report};
 use crate::tar::source::{self, Mapper};
 use crate::tar::{self, Event, Segment, TarReader, TarWriter};
 
@@ -46,15 +46,23 @@ pub enum HandedBack<'a> {
     Data(&'a [u8]),
 }
 
-/// Writes all entries of a folder into an archive, which stays open. Holes of sparse files become zeroes.
+/// Writes all entries of a folder into an archive, which stays open. Holes of sparse files become zeroes. What was unusual, and
+/// what the archive cannot say, is returned.
 ///
 /// # Errors
 /// When either side fails, or an entry has no form in a layer tar (reparse points that are no links).
-pub fn copy_to_tar<W: Write>(reader: &mut TransportReader, tar: &mut TarWriter<W>) -> Result<(), CopyError> {
+pub fn copy_to_tar<W: Write>(
+    reader: &mut TransportReader,
+    tar: &mut TarWriter<W>,
+) -> Result<Report, CopyError> {
     let mut buffer = vec![0; CHUNK];
     let zeroes = vec![0; CHUNK];
+    let mut report = Report::default();
     while let Some(entry) = reader.next_entry()? {
         tar.entry(&entry)?;
+        for loss in entry.meta.windows.iter().flat_map(|part| part.tar_losses()) {
+            report.note(Finding::NotInTar, format_args!("{}: {loss}", entry.path));
+        }
         let (size, segments) = match &entry.kind {
             EntryKind::File { size, segments: Some(segments) } => (*size, segments.as_slice()),
             kind => {
@@ -74,7 +82,8 @@ pub fn copy_to_tar<W: Write>(reader: &mut TransportReader, tar: &mut TarWriter<W
             at = segment.offset.saturating_add(segment.len);
         }
     }
-    Ok(())
+    report.merge(reader.report());
+    Ok(report)
 }
 
 /// Copies this many bytes, or as many as there are: the writer checks the sum.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use layerstone_nt::name::{self, FoldedName};
+use layerstone_nt::name::{self, FoldedName, NameProblem};
 
 use super::error::{BadName, Error};
 use super::{SIDECAR, TOMBSTONES, host};
@@ -93,6 +93,15 @@ pub(super) fn is_sidecar(name: &[u8]) -> bool {
         .is_some_and(|at| name[at..].eq_ignore_ascii_case(SIDECAR.as_bytes()))
 }
 
+/// Checks every component of a path; true when Windows would refuse the last one and the host does not.
+pub(super) fn check_all(path: &LayerPath) -> Result<bool, Error> {
+    let mut is_odd = false;
+    for (depth, component) in path.components().enumerate() {
+        is_odd = check(path, depth, component)?;
+    }
+    Ok(is_odd)
+}
+
 /// Checks one component; true when Windows would refuse it and the host does not.
 pub(super) fn check(path: &LayerPath, depth: usize, component: &[u8]) -> Result<bool, Error> {
     let bad = |problem| Error::Name { path: path.clone(), problem };
@@ -107,6 +116,8 @@ pub(super) fn check(path: &LayerPath, depth: usize, component: &[u8]) -> Result<
     }
     match name::check_component(component) {
         Ok(()) => Ok(false),
+        // No path of a layer has these; on every host they lead elsewhere.
+        Err(problem @ (NameProblem::Empty | NameProblem::Relative)) => Err(bad(BadName::Windows(problem))),
         // By `\\?\` paths, which the host module makes, such names can be reached.
         Err(problem) if host::REFUSES_WINDOWS_NAMES && !problem.is_possible_on_ntfs() => {
             Err(bad(BadName::Windows(problem)))

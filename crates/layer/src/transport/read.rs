@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use layerstone_nt::backup::{Contents, DataLayout};
 use layerstone_nt::tar::WindowsMetadata;
-use layerstone_nt::{BasicInfo, FileAttributes, ReparsePoint, name};
+use layerstone_nt::{BasicInfo, FileAttributes, ReparsePoint, SecurityDescriptor, name};
 
 use super::error::{Doing, Error};
 use super::host::Identity;
@@ -234,6 +234,9 @@ impl TransportReader {
             self.report.note(Finding::RecycleBin, &path);
             return Ok(None);
         }
+        if name::check_component(&item.name).is_err() {
+            self.report.note(Finding::WindowsName, &path);
+        }
         let metadata = fs::symlink_metadata(&host).doing("look at", &host)?;
         if Area::of(&path) == Area::Elsewhere {
             self.report.note(Finding::OutsideWindowsRoots, &path);
@@ -293,6 +296,9 @@ impl TransportReader {
             return Err(Error::Blob { path: host, reason: "a directory has data" });
         }
         self.take_metadata(&path, &mut contents, &mut windows);
+        if !windows.basic.attributes.is_directory() {
+            self.report.note(Finding::WindowsDeviation, format_args!("{path}: no directory attribute"));
+        }
         let target = windows.reparse.as_ref().and_then(ReparsePoint::target);
         let kind = match target {
             Some(_) if !level.items.is_empty() || !level.listing.sidecars.is_empty() => {
@@ -316,6 +322,9 @@ impl TransportReader {
             return Ok(link);
         }
         self.take_metadata(&path, &mut contents, &mut windows);
+        if windows.basic.attributes.is_directory() {
+            self.report.note(Finding::WindowsDeviation, format_args!("{path}: directory attribute"));
+        }
         let data = contents.data.take().unwrap_or_default();
         let kind = match windows.reparse.as_ref().and_then(ReparsePoint::target) {
             Some(_) if data.size > 0 => return Err(Error::Blob { path: host, reason: "a link has data" }),
@@ -354,6 +363,13 @@ impl TransportReader {
     }
 
     fn take_metadata(&mut self, path: &LayerPath, contents: &mut Contents, windows: &mut WindowsMetadata) {
+        if contents
+            .security_descriptor
+            .as_deref()
+            .is_some_and(|bytes| SecurityDescriptor::validate(bytes).is_err())
+        {
+            self.report.note(Finding::WindowsDeviation, format_args!("{path}: security descriptor"));
+        }
         if contents.reparse_is_unusual {
             self.report.note(Finding::WindowsDeviation, format_args!("{path}: layout of the reparse point"));
         }

@@ -35,9 +35,6 @@ impl TransportWriter {
                 if self.options.style == Style::Hcs {
                     tombstones::check(&entry.path)?;
                 }
-                for (depth, component) in entry.path.components().enumerate() {
-                    names::check(&entry.path, depth, component)?;
-                }
                 if self.removed_folded.insert(name::fold(entry.path.as_bytes())) {
                     self.removed.push(entry.path.clone());
                 }
@@ -65,11 +62,9 @@ impl TransportWriter {
                 reason: "name and target must be in Files or UtilityVM/Files",
             });
         }
+        names::check_all(target)?;
         if area == Area::InUtilityVmFiles && self.options.utility_vm == UtilityVm::HandedBack {
             return Ok(self.hand_back(entry));
-        }
-        for (depth, component) in entry.path.components().enumerate() {
-            self.check_name(&entry.path, depth, component)?;
         }
         self.outcome.counts.hard_links += 1;
         self.outcome.hard_links.push(HardLink {
@@ -227,8 +222,6 @@ impl TransportWriter {
     fn place(&mut self, path: &LayerPath, kind: Kind) -> Result<(Id, bool), Error> {
         let Some((parent, name)) = path.split_last() else { return Ok((Names::ROOT, false)) };
         let parent_id = self.parent(path, &parent)?;
-        let depth = parent.components().count();
-        self.check_name(path, depth, name)?;
         let name = canonical(&parent, name);
         let Some(id) = self.names.child(parent_id, name) else {
             return Ok((self.names.add(parent_id, name, kind), true));
@@ -274,7 +267,9 @@ impl TransportWriter {
                     id
                 }
                 None => {
-                    self.check_name(path, depth, &component)?;
+                    if names::check(path, depth, &component)? {
+                        self.outcome.report.note(Finding::WindowsName, &here);
+                    }
                     let id = self.names.add(at, &component, Kind::Implicit);
                     self.outcome.report.note(Finding::ImplicitDirectory, &here);
                     if Area::of(&here) == Area::InHives {
@@ -292,13 +287,6 @@ impl TransportWriter {
             so_far = self.names.path(at);
         }
         Ok(at)
-    }
-
-    fn check_name(&mut self, path: &LayerPath, depth: usize, component: &[u8]) -> Result<(), Error> {
-        if names::check(path, depth, component)? {
-            self.outcome.report.note(Finding::WindowsName, path);
-        }
-        Ok(())
     }
 
     /// Where the host has it.

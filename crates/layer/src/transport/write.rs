@@ -9,7 +9,7 @@ use layerstone_nt::{FileAttributes, name};
 
 use super::blob::Open;
 use super::error::{Doing, Error};
-use super::names::{Kind, Names};
+use super::names::{self, Kind, Names};
 use super::outcome::{Outcome, Placement};
 use super::{Area, FILES, HIVE_DELTAS, HIVES, SetTimes, TOMBSTONES, host, tombstones};
 use crate::entry::{Entry, EntryKind};
@@ -129,6 +129,10 @@ impl TransportWriter {
         }
         self.close()?;
         self.payload = Payload::Open;
+        // Also of what is handed back: on Windows a backslash in a name would lead elsewhere.
+        if names::check_all(&entry.path)? {
+            self.outcome.report.note(Finding::WindowsName, &entry.path);
+        }
         let area = Area::of(&entry.path);
         match &entry.kind {
             EntryKind::Whiteout | EntryKind::Opaque => return self.removal(entry, area),

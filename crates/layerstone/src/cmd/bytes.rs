@@ -2,9 +2,10 @@
 
 use std::io::{self, Write as _};
 
-use layerstone_layer::Os;
 use layerstone_layer::merge::Merged;
 use layerstone_layer::view::{LayerView, NodeKind};
+use layerstone_layer::{LayerPath, Os};
+use layerstone_nt::name::eq_ignore_case;
 
 use super::object::{self, Object};
 use super::tree::not_a_file;
@@ -40,19 +41,28 @@ fn print<V: LayerView<Error = layerstone_store::Error>>(
         return Err(not_a_file(&path));
     }
     let Some((layer, id)) = node.sources.first() else { return Err(not_a_file(&path)) };
-    if let Some(stream) = stream
-        && !node.node.streams.iter().any(|(name, _)| name == stream.as_bytes())
-    {
-        return Err(layerstone_store::Error::NoPath {
-            path: path.join(format!(":{stream}").as_bytes()),
-            place: format!("`{place}`"),
+    let stream = match stream {
+        None => None,
+        Some(wanted) => {
+            // Names of streams are compared as those of files are.
+            let mut names = node.node.streams.iter().map(|(name, _)| name.as_slice());
+            let found = names.find(|name| eq_ignore_case(name, wanted.as_bytes()));
+            Some(found.ok_or_else(|| layerstone_store::Error::NoPath {
+                path: with_stream(&path, wanted),
+                place: format!("`{place}`"),
+            })?)
         }
-        .into());
-    }
-    let mut reader = view.layers()[*layer].open(id, stream.map(str::as_bytes))?;
+    };
+    let mut reader = view.layers()[*layer].open(id, stream)?;
     let mut out = io::stdout().lock();
     io::copy(&mut reader, &mut out).doing("copy to standard output", path.to_string())?;
     out.flush().map_err(stdout_failed)
+}
+
+/// The path as Windows writes it, stream included.
+fn with_stream(path: &LayerPath, stream: &str) -> LayerPath {
+    let Some((parent, name)) = path.split_last() else { return path.clone() };
+    parent.join(&[name, b":", stream.as_bytes()].concat())
 }
 
 /// `C:\a\b:stream` is a file and a stream; the colon of a drive is none.
@@ -76,6 +86,11 @@ fn split_stream(text: &str, os: Os) -> (&str, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_stream_is_told_as_windows_writes_it() {
+        assert_eq!(with_stream(&LayerPath::from("Files/a.txt"), "s").to_string(), "Files/a.txt:s");
+    }
 
     #[test]
     fn a_stream_follows_the_last_name_and_a_drive_is_none() {

@@ -1,6 +1,6 @@
 //! Layer storage as Windows has it: one contract, two implementations.
 //!
-//! The operations of computestorage.dll, in its own terms, are the trait [`LayerStorage`]. `Portable` implements it in
+//! The operations of computestorage.dll, in its own terms, are the trait [`LayerStorage`]. [`Portable`] implements it in
 //! Rust on every system; on Windows `Hcs` calls the Host Compute Service. One suite of tests runs over both.
 //!
 //! ```text
@@ -11,9 +11,9 @@
 //!                     a scratch: on Windows the volume of a virtual disk, elsewhere a folder
 //! ```
 //!
-//! Several of these make what people want; those orders of calls are here too: `ScratchLayer` for a scratch from its
-//! disk to its mount, `process_base_layer` for what has to be done to a base layer once, and
-//! `import_archive` for a layer from its tar.
+//! Several of these make what people want; those orders of calls are here too: [`ScratchLayer`] for a scratch from its
+//! disk to its mount, [`process_base_layer`] for what has to be done to a base layer once, and
+//! [`import_archive`] for a layer from its tar.
 //!
 //! A [`LayerChain`] lists parents **child to parent**. A layer's id is part of what a scratch stores, so it must be the
 //! same in every call; [`LayerStorage::chain`] makes a chain from folders.
@@ -28,6 +28,7 @@ mod import;
 mod in_place;
 mod places;
 mod plain;
+mod portable;
 mod scratch;
 mod steps;
 
@@ -44,6 +45,7 @@ pub use import::{ImportArchiveOptions, Imported, STAGING_PREFIX, import_archive}
 pub use in_place::{InPlaceWriter, NewFile};
 use layerstone_hcs::{ExportLayerOptions, Guid, LayerChain, OsLayerOptions, WritableLayerOptions};
 pub use plain::PlainFiles;
+pub use portable::{NoDisk, Portable};
 pub use scratch::{
     BLANK_DISK, DEFAULT_DISK_SIZE, DetachError, DetachedScratch, SANDBOX_DISK, ScratchDisk, ScratchLayer,
     ScratchOptions,

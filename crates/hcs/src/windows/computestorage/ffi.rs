@@ -25,8 +25,8 @@ pub(super) type GetLayerVhdMountPathFn = unsafe extern "system" fn(HANDLE, *mut 
 pub(super) type AttachOverlayFilterFn = unsafe extern "system" fn(PCWSTR, PCWSTR) -> HRESULT;
 pub(super) type DetachOverlayFilterFn = unsafe extern "system" fn(PCWSTR, PCWSTR) -> HRESULT;
 
-// The types are Microsoft's. This is looked at by the compiler alone: nothing refers to the functions when the program is
-// linked, so it does not import them.
+// The types are Microsoft's. This is looked at by the compiler alone: nothing refers to the functions when the program
+// is linked, so it does not import them.
 const _: ImportLayerFn = sys::HcsImportLayer;
 const _: ExportLayerFn = sys::HcsExportLayer;
 const _: ExportLegacyWritableLayerFn = sys::HcsExportLegacyWritableLayer;

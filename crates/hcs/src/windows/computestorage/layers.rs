@@ -15,35 +15,39 @@ use crate::windows::wide::WideString;
 impl ComputeStorage {
     /// Makes a layer of a transport folder (`HcsImportLayer`).
     ///
-    /// `layer` is created when it is not there, and has to be another folder than `source`; `chain` has all parents of the new
-    /// layer, and is [`LayerChain::base`](crate::LayerChain::base) for a base layer. The transport folder has to be whole: `Files`,
-    /// `Hives` with all five `*_Delta`, the `.$wcidirs$` files and `tombstones.txt`. A base layer is not ready afterwards: see
+    /// `layer` is created when it is not there, and has to be another folder than `source`; `chain` has all parents of
+    /// the new layer, and is [`LayerChain::base`](crate::LayerChain::base) for a base layer. The transport folder has
+    /// to be whole: `Files`, `Hives` with all five `*_Delta`, the `.$wcidirs$` files and `tombstones.txt`. A base layer
+    /// is not ready afterwards: see
     /// [`ComputeStorage::setup_base_os_layer`].
     ///
-    /// Needs SeBackupPrivilege and SeRestorePrivilege, which are enabled, and an elevated process. Takes the longest of all: it
-    /// writes the layer. It is not tried again when it fails, because the folder is then half written; destroy it.
+    /// Needs SeBackupPrivilege and SeRestorePrivilege, which are enabled, and an elevated process. Takes the longest of
+    /// all: it writes the layer. It is not tried again when it fails, because the folder is then half written; destroy
+    /// it.
     ///
     /// <https://learn.microsoft.com/virtualization/api/hcs/reference/hcsimportlayer>
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for a transport folder that is not whole and for parents that cannot be
-    /// found, and those of all methods.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for a transport folder that is not whole and for parents
+    /// that cannot be found, and those of all methods.
     pub fn import_layer(&self, layer: &Path, source: &Path, chain: &(impl Document + ?Sized)) -> Result<()> {
         let (path, source) = (WideString::from_path(layer)?, WideString::from_path(source)?);
         let chain = WideString::from_document(chain)?;
         self.entries.import_layer.call(&self.library, Needs::WRITE, layer, |function| {
-            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not keep them.
+            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not
+            // keep them.
             unsafe { function(path.as_ptr(), source.as_ptr(), chain.as_ptr()) }
         })
     }
 
     /// Makes a transport folder of a layer (`HcsExportLayer`).
     ///
-    /// `destination` has to exist and be empty. With [`ExportLayerOptions::is_writable_layer`](crate::ExportLayerOptions), `layer` is
-    /// the mounted volume of a scratch, whose filter is attached, and what is exported are its changes.
+    /// `destination` has to exist and be empty. With
+    /// [`ExportLayerOptions::is_writable_layer`](crate::ExportLayerOptions), `layer` is the mounted volume of a
+    /// scratch, whose filter is attached, and what is exported are its changes.
     ///
-    /// Needs SeBackupPrivilege, which is enabled; SeRestorePrivilege and SeSecurityPrivilege are as well where they are held. A base
-    /// layer that was set up lacks its `*_Delta` hives and cannot be exported until they are put back.
+    /// Needs SeBackupPrivilege, which is enabled; SeRestorePrivilege and SeSecurityPrivilege are as well where they are
+    /// held. A base layer that was set up lacks its `*_Delta` hives and cannot be exported until they are put back.
     ///
     /// <https://learn.microsoft.com/virtualization/api/hcs/reference/hcsexportlayer>
     ///
@@ -59,7 +63,8 @@ impl ComputeStorage {
         let (path, destination) = (WideString::from_path(layer)?, WideString::from_path(destination)?);
         let (chain, options) = (WideString::from_document(chain)?, WideString::from_document(options)?);
         self.entries.export_layer.call(&self.library, Needs::READ, layer, |function| {
-            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not keep them.
+            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not
+            // keep them.
             unsafe { function(path.as_ptr(), destination.as_ptr(), chain.as_ptr(), options.as_ptr()) }
         })
     }
@@ -67,8 +72,8 @@ impl ComputeStorage {
     /// Makes a transport folder of a scratch that consists of a mounted volume and a folder with the hives
     /// (`HcsExportLegacyWritableLayer`).
     ///
-    /// `mount` is the volume, `layer` the folder, `destination` a folder that exists. No program is known that calls it; it is
-    /// here because it is documented.
+    /// `mount` is the volume, `layer` the folder, `destination` a folder that exists. No program is known that calls
+    /// it; it is here because it is documented.
     ///
     /// Needs SeBackupPrivilege, which is enabled.
     ///
@@ -86,18 +91,20 @@ impl ComputeStorage {
         let (volume, path) = (WideString::from_path(mount)?, WideString::from_path(layer)?);
         let (destination, chain) = (WideString::from_path(destination)?, WideString::from_document(chain)?);
         self.entries.export_legacy_writable_layer.call(&self.library, Needs::READ, layer, |function| {
-            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not keep them.
+            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not
+            // keep them.
             unsafe { function(volume.as_ptr(), path.as_ptr(), destination.as_ptr(), chain.as_ptr()) }
         })
     }
 
     /// Deletes a layer's folder with all that is in it (`HcsDestroyLayer`), and sees that it is gone.
     ///
-    /// **It deletes any folder**: with the privileges of a backup program, whatever the files' descriptors say. Give it paths that
-    /// your program has made itself. Detach the layer's disk first; never destroy a base layer that is in use.
+    /// **It deletes any folder**: with the privileges of a backup program, whatever the files' descriptors say. Give it
+    /// paths that your program has made itself. Detach the layer's disk first; never destroy a base layer that is in
+    /// use.
     ///
-    /// The function may report success and leave the folder; it is looked for afterwards. A sharing violation is tried again.
-    /// SeBackupPrivilege and SeRestorePrivilege are enabled where they are held.
+    /// The function may report success and leave the folder; it is looked for afterwards. A sharing violation is tried
+    /// again. SeBackupPrivilege and SeRestorePrivilege are enabled where they are held.
     ///
     /// <https://learn.microsoft.com/virtualization/api/hcs/reference/hcsdestroylayer>
     ///
@@ -108,7 +115,8 @@ impl ComputeStorage {
         let entry = &self.entries.destroy_layer;
         self.transient.run(&[HResult::SHARING_VIOLATION], || {
             entry.call(&self.library, Needs::OWN, layer, |function| {
-                // SAFETY: the function has this type; the string is NUL-terminated and outlives the call, which does not keep it.
+                // SAFETY: the function has this type; the string is NUL-terminated and outlives the call, which does
+                // not keep it.
                 unsafe { function(path.as_ptr()) }
             })
         })?;
@@ -117,17 +125,17 @@ impl ComputeStorage {
 
     /// Makes a base layer ready for use (`HcsSetupBaseOSLayer`).
     ///
-    /// For [`BaseOs::Container`], `layer` is the layer's folder, which holds `Files`; delete `Hives` and `Layout` of an earlier try
-    /// first, or it fails because they exist. For [`BaseOs::Vm`], `layer` is its `UtilityVM` folder. The document's `Type` is that of
-    /// `base`; set the other options as you need them.
+    /// For [`BaseOs::Container`], `layer` is the layer's folder, which holds `Files`; delete `Hives` and `Layout` of an
+    /// earlier try first, or it fails because they exist. For [`BaseOs::Vm`], `layer` is its `UtilityVM` folder. The
+    /// document's `Type` is that of `base`; set the other options as you need them.
     ///
     /// SeBackupPrivilege and SeRestorePrivilege are enabled.
     ///
     /// <https://learn.microsoft.com/virtualization/api/hcs/reference/hcssetupbaseoslayer>
     ///
     /// # Errors
-    /// [`Error::Argument`] when `options` has the type of the other sort of base; [`ErrorKind::AlreadyExists`] for left-over
-    /// `Hives` and `Layout`; those of all methods.
+    /// [`Error::Argument`] when `options` has the type of the other sort of base; [`ErrorKind::AlreadyExists`] for
+    /// left-over `Hives` and `Layout`; those of all methods.
     ///
     /// [`ErrorKind::AlreadyExists`]: crate::ErrorKind::AlreadyExists
     pub fn setup_base_os_layer(
@@ -163,17 +171,18 @@ impl ComputeStorage {
     fn setup(&self, layer: &Path, base: BaseOs<'_>, options: &impl Document) -> Result<()> {
         let (path, options) = (WideString::from_path(layer)?, WideString::from_document(options)?);
         self.entries.setup_base_os_layer.call(&self.library, Needs::WRITE, layer, |function| {
-            // SAFETY: the function has this type; the strings are NUL-terminated and outlive the call; the handle is null, or open
-            // for as long as `base` lives, and is neither kept nor closed by the call.
+            // SAFETY: the function has this type; the strings are NUL-terminated and outlive the call; the handle is
+            // null, or open for as long as `base` lives, and is neither kept nor closed by the call.
             unsafe { function(path.as_ptr(), base.handle(), options.as_ptr()) }
         })
     }
 
     /// Makes a base layer ready whose files are on a mounted volume (`HcsSetupBaseOSVolume`).
     ///
-    /// `volume` has the form `\\?\Volume{…}\`, with the backslash at its end. On a volume that is no base layer's disk the function
-    /// succeeds without doing anything: look for `WcSandboxState` on it. As with [`ComputeStorage::setup_base_os_layer`], `Hives` and
-    /// `Layout` must not exist. The options are an [`OsLayerOptions`]; their type is yours to set.
+    /// `volume` has the form `\\?\Volume{…}\`, with the backslash at its end. On a volume that is no base layer's disk
+    /// the function succeeds without doing anything: look for `WcSandboxState` on it. As with
+    /// [`ComputeStorage::setup_base_os_layer`], `Hives` and `Layout` must not exist. The options are an
+    /// [`OsLayerOptions`]; their type is yours to set.
     ///
     /// SeBackupPrivilege and SeRestorePrivilege are enabled.
     ///
@@ -195,7 +204,8 @@ impl ComputeStorage {
         let (path, volume) = (WideString::from_path(layer)?, WideString::from_path(volume)?);
         let options = WideString::from_document(options)?;
         entry.call(&self.library, Needs::WRITE, layer, |function| {
-            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not keep them.
+            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not
+            // keep them.
             unsafe { function(path.as_ptr(), volume.as_ptr(), options.as_ptr()) }
         })
     }

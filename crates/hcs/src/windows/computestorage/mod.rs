@@ -26,7 +26,8 @@ use crate::schema::OsLayerType;
 pub enum BaseOs<'a> {
     /// For containers that share the host's kernel. The layer's `blank-base.vhdx` is made and **closed** beforehand.
     Container,
-    /// For the utility VM of Hyper-V isolation, with its `SystemTemplateBase.vhdx`: made, **attached** and not formatted.
+    /// For the utility VM of Hyper-V isolation, with its `SystemTemplateBase.vhdx`: made, **attached** and not
+    /// formatted.
     Vm(BorrowedHandle<'a>),
 }
 
@@ -48,23 +49,26 @@ impl BaseOs<'_> {
 
 /// The layer functions of computestorage.dll.
 ///
-/// Every method is a call of one function, with what its documentation leaves to the caller done for it: privileges are enabled
-/// for its duration, strings are checked, memory is freed, and failures that pass are waited out ([`Retry`]).
+/// Every method is a call of one function, with what its documentation leaves to the caller done for it: privileges are
+/// enabled for its duration, strings are checked, memory is freed, and failures that pass are waited out ([`Retry`]).
 ///
 /// # Arguments
-/// Paths are handed over untouched, whatever their form; a path with a NUL is refused before anything is called. Chains are
-/// **nearest parent first**. A chain is anything that is a [`Document`](crate::Document): a [`LayerChain`](crate::LayerChain), a [`LayerData`](crate::LayerData), or a
+/// Paths are handed over untouched, whatever their form; a path with a NUL is refused before anything is called. Chains
+/// are **nearest parent first**. A chain is anything that is a [`Document`](crate::Document): a
+/// [`LayerChain`](crate::LayerChain), a [`LayerData`](crate::LayerData), or a
 /// [`RawDocument`](crate::RawDocument) for what the types have no field for.
 ///
 /// # Threads
-/// The methods block, some of them for minutes. Any of them may be called from any thread, and several at once; the service itself
-/// takes turns where it must. Privileges are enabled on the calling thread alone, so a method that is called while the thread
-/// impersonates somebody is judged by that token.
+/// The methods block, some of them for minutes. Any of them may be called from any thread, and several at once; the
+/// service itself takes turns where it must. Privileges are enabled on the calling thread alone, so a method that is
+/// called while the thread impersonates somebody is judged by that token.
 ///
 /// # Errors
-/// Common to all methods: [`Error::Call`](crate::Error::Call) with the function's HRESULT (`S_FALSE` is a success); [`Error::Unavailable`](crate::Error::Unavailable) when this
-/// Windows does not have the function; [`Error::Privilege`](crate::Error::Privilege) when the account does not hold a privilege that is needed;
-/// [`Error::Nul`](crate::Error::Nul), [`Error::NulInDocument`](crate::Error::NulInDocument), [`Error::NotUnicode`](crate::Error::NotUnicode) for arguments that cannot be passed.
+/// Common to all methods: [`Error::Call`](crate::Error::Call) with the function's HRESULT (`S_FALSE` is a success);
+/// [`Error::Unavailable`](crate::Error::Unavailable) when this Windows does not have the function;
+/// [`Error::Privilege`](crate::Error::Privilege) when the account does not hold a privilege that is needed;
+/// [`Error::Nul`](crate::Error::Nul), [`Error::NulInDocument`](crate::Error::NulInDocument),
+/// [`Error::NotUnicode`](crate::Error::NotUnicode) for arguments that cannot be passed.
 #[derive(Debug)]
 pub struct ComputeStorage {
     library: Library,
@@ -74,8 +78,14 @@ pub struct ComputeStorage {
     detach: Retry,
 }
 
-static SYSTEM: LazyLock<ComputeStorage> =
-    LazyLock::new(|| ComputeStorage::new(Library::system("computestorage.dll")));
+static SYSTEM: LazyLock<ComputeStorage> = LazyLock::new(ComputeStorage::default);
+
+/// The DLL of this Windows, as [`ComputeStorage::system`], for a program that wants another patience than the usual.
+impl Default for ComputeStorage {
+    fn default() -> Self {
+        ComputeStorage::new(Library::system("computestorage.dll"))
+    }
+}
 
 impl ComputeStorage {
     fn new(library: Library) -> Self {
@@ -88,14 +98,14 @@ impl ComputeStorage {
         }
     }
 
-    /// The DLL of this Windows, from System32 and nowhere else. It is loaded at the first call; that it is missing is an error of
-    /// that call.
+    /// The DLL of this Windows, from System32 and nowhere else. It is loaded at the first call; that it is missing is
+    /// an error of that call.
     pub fn system() -> &'static Self {
         &SYSTEM
     }
 
-    /// Another DLL with the same functions, by its absolute path: for tests. It is loaded at the first call and runs with all
-    /// rights of this process.
+    /// Another DLL with the same functions, by its absolute path: for tests. It is loaded at the first call and runs
+    /// with all rights of this process.
     pub fn load(path: impl Into<PathBuf>) -> Self {
         Self::new(Library::at(path))
     }
@@ -107,8 +117,8 @@ impl ComputeStorage {
         self
     }
 
-    /// The same, with other patience: for sharing violations and disks that are not ready, and for a storage filter that is
-    /// still in use.
+    /// The same, with other patience: for sharing violations and disks that are not ready, and for a storage filter
+    /// that is still in use.
     #[must_use]
     pub fn with_retry(mut self, transient: Retry, detach: Retry) -> Self {
         (self.transient, self.detach) = (transient, detach);

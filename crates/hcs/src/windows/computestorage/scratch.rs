@@ -23,9 +23,9 @@ use crate::windows::wide::WideString;
 impl ComputeStorage {
     /// Prepares a scratch that has just been formatted or copied for its parents (`HcsInitializeWritableLayer`).
     ///
-    /// `layer` is the mounted volume of the scratch, with a backslash at its end. Once for each scratch. For `options` pass
-    /// [`WritableLayerOptions::default()`](crate::WritableLayerOptions): no field is published, and an empty string is what hcsshim
-    /// sends.
+    /// `layer` is the mounted volume of the scratch, with a backslash at its end. Once for each scratch. For `options`
+    /// pass [`WritableLayerOptions::default()`](crate::WritableLayerOptions): no field is published, and an empty
+    /// string is what hcsshim sends.
     ///
     /// SeBackupPrivilege, SeRestorePrivilege and SeSecurityPrivilege are enabled where they are held.
     ///
@@ -42,15 +42,17 @@ impl ComputeStorage {
         let path = WideString::from_path(layer)?;
         let (chain, options) = (WideString::from_document(chain)?, WideString::from_document(options)?);
         self.entries.initialize_writable_layer.call(&self.library, Needs::OWN, layer, |function| {
-            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not keep them.
+            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not
+            // keep them.
             unsafe { function(path.as_ptr(), chain.as_ptr(), options.as_ptr()) }
         })
     }
 
-    /// Prepares a scratch that consists of a mounted volume and a folder with the hives (`HcsInitializeLegacyWritableLayer`).
+    /// Prepares a scratch that consists of a mounted volume and a folder with the hives
+    /// (`HcsInitializeLegacyWritableLayer`).
     ///
-    /// The options may name files to put into the scratch beforehand, but their fields are not published. No program is known that
-    /// calls it.
+    /// The options may name files to put into the scratch beforehand, but their fields are not published. No program is
+    /// known that calls it.
     ///
     /// SeBackupPrivilege, SeRestorePrivilege and SeSecurityPrivilege are enabled where they are held.
     ///
@@ -68,15 +70,16 @@ impl ComputeStorage {
         let (volume, path) = (WideString::from_path(mount)?, WideString::from_path(layer)?);
         let (chain, options) = (WideString::from_document(chain)?, WideString::from_document(options)?);
         self.entries.initialize_legacy_writable_layer.call(&self.library, Needs::OWN, layer, |function| {
-            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not keep them.
+            // SAFETY: the function has this type; all strings are NUL-terminated and outlive the call, which does not
+            // keep them.
             unsafe { function(volume.as_ptr(), path.as_ptr(), chain.as_ptr(), options.as_ptr()) }
         })
     }
 
     /// Shows a scratch and its parents as one file system, through wcifs (`HcsAttachLayerStorageFilter`).
     ///
-    /// `layer` is the mounted volume of the scratch, with a backslash at its end. It has to be done before a process-isolated
-    /// container starts. Needs an elevated process; no privilege stands in for that.
+    /// `layer` is the mounted volume of the scratch, with a backslash at its end. It has to be done before a
+    /// process-isolated container starts. Needs an elevated process; no privilege stands in for that.
     ///
     /// <https://learn.microsoft.com/virtualization/api/hcs/reference/hcsattachlayerstoragefilter>
     ///
@@ -85,15 +88,16 @@ impl ComputeStorage {
     pub fn attach_layer_storage_filter(&self, layer: &Path, chain: &(impl Document + ?Sized)) -> Result<()> {
         let (path, chain) = (WideString::from_path(layer)?, WideString::from_document(chain)?);
         self.entries.attach_layer_storage_filter.call(&self.library, Needs::NOTHING, layer, |function| {
-            // SAFETY: the function has this type; both strings are NUL-terminated and outlive the call, which does not keep them.
+            // SAFETY: the function has this type; both strings are NUL-terminated and outlive the call, which does not
+            // keep them.
             unsafe { function(path.as_ptr(), chain.as_ptr()) }
         })
     }
 
     /// Undoes [`ComputeStorage::attach_layer_storage_filter`] (`HcsDetachLayerStorageFilter`).
     ///
-    /// Just after a container has ended the filter is still in use: the call is made again, ten times in all, a second apart
-    /// ([`Retry::DETACH`](crate::Retry::DETACH)). Needs an elevated process.
+    /// Just after a container has ended the filter is still in use: the call is made again, ten times in all, a second
+    /// apart ([`Retry::DETACH`](crate::Retry::DETACH)). Needs an elevated process.
     ///
     /// <https://learn.microsoft.com/virtualization/api/hcs/reference/hcsdetachlayerstoragefilter>
     ///
@@ -103,7 +107,8 @@ impl ComputeStorage {
         let path = WideString::from_path(layer)?;
         self.detach.run(&[HResult::DO_NOT_DETACH], || {
             self.entries.detach_layer_storage_filter.call(&self.library, Needs::NOTHING, layer, |function| {
-                // SAFETY: the function has this type; the string is NUL-terminated and outlives the call, which does not keep it.
+                // SAFETY: the function has this type; the string is NUL-terminated and outlives the call, which does
+                // not keep it.
                 unsafe { function(path.as_ptr()) }
             })
         })
@@ -111,8 +116,9 @@ impl ComputeStorage {
 
     /// Partitions and formats a new virtual disk for a scratch: GPT with one NTFS volume (`HcsFormatWritableLayerVhd`).
     ///
-    /// Once for each disk: a formatted one is refused as a wrong argument. On Windows Server 2019 (before build 18362) the function
-    /// wants the handle of the disk and not of the file it is in: the disk is then attached for the call and opened.
+    /// Once for each disk: a formatted one is refused as a wrong argument. On Windows Server 2019 (before build 18362)
+    /// the function wants the handle of the disk and not of the file it is in: the disk is then attached for the call
+    /// and opened.
     ///
     /// Needs an elevated process; SeManageVolumePrivilege is enabled where it is held.
     ///
@@ -145,8 +151,8 @@ impl ComputeStorage {
         self.format(vhd.path(), disk.as_handle())
     }
 
-    /// [`ComputeStorage::format_writable_layer_vhd`] with a handle of your own, which is passed as it is: that of a virtual disk from
-    /// build 18362 on, that of an attached disk before.
+    /// [`ComputeStorage::format_writable_layer_vhd`] with a handle of your own, which is passed as it is: that of a
+    /// virtual disk from build 18362 on, that of an attached disk before.
     ///
     /// # Errors
     /// Those of all methods.
@@ -156,15 +162,17 @@ impl ComputeStorage {
 
     fn format(&self, subject: &Path, handle: BorrowedHandle<'_>) -> Result<()> {
         self.entries.format_writable_layer_vhd.call(&self.library, Needs::DISK, subject, |function| {
-            // SAFETY: the function has this type; the handle is open for the duration of the call, which neither keeps nor closes it.
+            // SAFETY: the function has this type; the handle is open for the duration of the call, which neither keeps
+            // nor closes it.
             unsafe { function(handle.as_raw_handle()) }
         })
     }
 
-    /// The volume of an attached virtual disk, as `\\?\Volume{…}` **without** a backslash at its end (`HcsGetLayerVhdMountPath`).
+    /// The volume of an attached virtual disk, as `\\?\Volume{…}` **without** a backslash at its end
+    /// (`HcsGetLayerVhdMountPath`).
     ///
-    /// The path is **empty** when the disk was attached by a process that was not elevated; nothing can be mounted there. The
-    /// string that the function allocates is freed whatever happens.
+    /// The path is **empty** when the disk was attached by a process that was not elevated; nothing can be mounted
+    /// there. The string that the function allocates is freed whatever happens.
     ///
     /// <https://learn.microsoft.com/virtualization/api/hcs/reference/hcsgetlayervhdmountpath>
     ///
@@ -176,8 +184,9 @@ impl ComputeStorage {
         let entry = &self.entries.get_layer_vhd_mount_path;
         let mut path = LocalString::empty();
         entry.call(&self.library, Needs::NOTHING, &subject, |function| {
-            // SAFETY: the function has this type; the handle is open for the duration of the call. What it writes is null or a
-            // NUL-terminated string that the caller frees with LocalFree, says its documentation; it writes it once.
+            // SAFETY: the function has this type; the handle is open for the duration of the call. What it writes is
+            // null or a NUL-terminated string that the caller frees with LocalFree, says its documentation; it writes
+            // it once.
             unsafe { function(handle.as_raw_handle(), path.as_out()) }
         })?;
         path.to_path(entry.name(), &subject)
@@ -186,8 +195,9 @@ impl ComputeStorage {
     /// Shows a volume and its parents as one file system, through a filter of choice (`HcsAttachOverlayFilter`).
     ///
     /// `volume` has to hold `WcSandboxState`, and ends with a backslash; the chain names its filter
-    /// ([`LayerChain::with_filter`](crate::LayerChain::with_filter)). For [`FilterType::UnionFs`] it has one layer: the id is the GUID
-    /// of the CIM's volume, the path that volume's `Files`. The function is not documented; recent builds of Windows have it.
+    /// ([`LayerChain::with_filter`](crate::LayerChain::with_filter)). For [`FilterType::UnionFs`] it has one layer: the
+    /// id is the GUID of the CIM's volume, the path that volume's `Files`. The function is not documented; recent
+    /// builds of Windows have it.
     ///
     /// Needs an elevated process.
     ///
@@ -196,13 +206,14 @@ impl ComputeStorage {
     pub fn attach_overlay_filter(&self, volume: &Path, chain: &(impl Document + ?Sized)) -> Result<()> {
         let (path, chain) = (WideString::from_path(volume)?, WideString::from_document(chain)?);
         self.entries.attach_overlay_filter.call(&self.library, Needs::NOTHING, volume, |function| {
-            // SAFETY: the function has this type; both strings are NUL-terminated and outlive the call, which does not keep them.
+            // SAFETY: the function has this type; both strings are NUL-terminated and outlive the call, which does not
+            // keep them.
             unsafe { function(path.as_ptr(), chain.as_ptr()) }
         })
     }
 
-    /// Undoes [`ComputeStorage::attach_overlay_filter`] (`HcsDetachOverlayFilter`), with the same filter. It is tried again while
-    /// the filter is in use, as [`ComputeStorage::detach_layer_storage_filter`].
+    /// Undoes [`ComputeStorage::attach_overlay_filter`] (`HcsDetachOverlayFilter`), with the same filter. It is tried
+    /// again while the filter is in use, as [`ComputeStorage::detach_layer_storage_filter`].
     ///
     /// # Errors
     /// Those of all methods.
@@ -212,7 +223,8 @@ impl ComputeStorage {
         let document = WideString::from_document(&document)?;
         self.detach.run(&[HResult::DO_NOT_DETACH], || {
             self.entries.detach_overlay_filter.call(&self.library, Needs::NOTHING, volume, |function| {
-                // SAFETY: the function has this type; both strings are NUL-terminated and outlive the call, which does not keep them.
+                // SAFETY: the function has this type; both strings are NUL-terminated and outlive the call, which does
+                // not keep them.
                 unsafe { function(path.as_ptr(), document.as_ptr()) }
             })
         })
