@@ -35,7 +35,7 @@ mod windows {
             println!("  {}", name?.file_name().display());
         }
 
-        let detached = scratch.detach()?;
+        let detached = scratch.detach().map_err(layerstone_store::storage::Error::from)?;
         println!("detached; attaching it again");
         let scratch = detached.attach(&storage)?;
         let file = scratch.mount_path().join("hello.txt");
