@@ -7,8 +7,10 @@ mod standin;
 use std::fs;
 use std::path::Path;
 
+use layerstone_hcs::{ErrorKind, LayerChain};
 use layerstone_store::storage::{
-    BaseOptions, Hcs, LayerStorage as _, ScratchDisk, ScratchLayer, ScratchOptions, process_base_layer,
+    BaseOptions, Error, Hcs, ImportArchiveOptions, LayerStorage as _, ScratchDisk, ScratchLayer,
+    ScratchOptions, import_archive, process_base_layer,
 };
 use serde_json::Value;
 use standin::Standin;
@@ -144,5 +146,44 @@ fn a_base_layer_is_set_up_by_the_functions_in_their_order() {
     }
     for disk in ["SystemTemplateBase.vhdx", "SystemTemplate.vhdx"] {
         assert!(base.join("UtilityVM").join(disk).is_file(), "{disk}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_restored_as_a_backup_make_the_import_fail_by_name() {
+    const TEST: &str = "files_that_cannot_be_restored_as_a_backup_make_the_import_fail_by_name";
+    let Some(standin) = Standin::new(TEST) else { return };
+    let (storage, vm, disks) = (standin.storage(), standin.vmcompute(), standin.virtdisk());
+    let hcs = Hcs::with(&storage, &vm, &disks);
+    let dir = tempfile::tempdir().unwrap();
+    let mut tar = tar::Builder::new(Vec::new());
+    for hive in layerstone_store::storage::CONFIG_HIVES {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, format!("Files/Windows/System32/config/{hive}"), &b"x"[..]).unwrap();
+    }
+    let archive = tar.into_inner().unwrap();
+    let layer = dir.path().join("base");
+    let imported = import_archive(
+        &hcs,
+        &layer,
+        archive.as_slice(),
+        &LayerChain::base(),
+        &ImportArchiveOptions::default(),
+    );
+    match imported {
+        // Windows.
+        Ok(_) => assert_eq!(fs::read(layer.join(r"Files\Windows\System32\config\SAM")).unwrap(), b"x"),
+        // Wine has no `BackupWrite`.
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+            let Error::Step { step, undo, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(*step, "write the layer's files");
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.starts_with("BackupWrite on ") && cause.contains("ERROR_NOT_SUPPORTED"), "{cause}");
+            // The stand-in destroys nothing, which is noticed.
+            assert_eq!(undo.iter().map(|failure| failure.step).collect::<Vec<_>>(), ["remove the layer"]);
+        }
     }
 }
