@@ -48,6 +48,7 @@ fn a_base_layer_is_written_in_the_order_of_its_archive_and_then_set_up() {
     expected.extend(crate::base::CONTAINER.map(str::to_owned));
     assert_eq!(fake.calls(), expected);
     assert_eq!(fs::read_to_string(fake.path(&config).join("SAM")).unwrap(), "SAM");
+    assert!(!fake.tree("base").iter().any(|path| path.contains("layerstone")));
     assert_eq!(fake.in_use(), [""; 0]);
 }
 

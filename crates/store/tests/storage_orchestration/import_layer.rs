@@ -434,3 +434,70 @@ fn of_two_imports_into_one_folder_one_succeeds_and_the_other_leaves_it_alone() {
         }
     }
 }
+
+/// Layers that other tools have made on Linux, compared with what GNU tar makes of them.
+#[cfg(unix)]
+#[test]
+fn layers_of_other_tools_have_the_files_that_gnu_tar_unpacks() {
+    const TEST: &str = "layers_of_other_tools_have_the_files_that_gnu_tar_unpacks";
+    for name in ["buildkit-windows-input", "imgutil-windows-input", "ggcr-windows-input"] {
+        let Some(sample) = layerstone_testing::sample(TEST, &format!("layers/converted/{name}.tar.gz"))
+        else {
+            return;
+        };
+        let Some(mut tar) = layerstone_testing::tool(TEST, "tar") else { return };
+        let mut archive = Vec::new();
+        let blob = fs::File::open(&sample).unwrap();
+        std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(blob), &mut archive).unwrap();
+
+        let fake = parents();
+        fs::create_dir(fake.path("unpacked")).unwrap();
+        tar.args(["-x", "-f"]).arg(&sample).arg("-C").arg(fake.path("unpacked"));
+        // Links without the prefix `Files/` lead nowhere for tar; those that it made are compared.
+        tar.args(["--no-same-owner", "--exclude=.wh.*"]).output().unwrap();
+        for directory in fake.tree("unpacked") {
+            if directory.ends_with('/') {
+                let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+                fs::set_permissions(fake.path(&format!("unpacked/{directory}")), open).unwrap();
+            }
+        }
+
+        let options =
+            ImportArchiveOptions { empty_hive: Some(b"empty".to_vec()), ..ImportArchiveOptions::default() };
+        let imported = import_with(&fake, &archive, &options).unwrap();
+        let expected: Vec<_> = fake.tree("unpacked/Files");
+        let unprefixed = imported.report.count(Finding::UnprefixedLink);
+        let found: Vec<_> = fake
+            .tree("layer/Files")
+            .into_iter()
+            .filter(|path| {
+                path.ends_with('/') || read(&fake, &format!("layer/Files/{path}")) != "placeholder"
+            })
+            .collect();
+        let more: Vec<_> = found.iter().filter(|path| !expected.contains(path)).collect();
+        assert!(expected.iter().all(|path| found.contains(path)), "{name}: {expected:?} {found:?}");
+        let from_parents = ["d/", "d/deep/"].map(str::to_owned);
+        let more: Vec<_> = more.into_iter().filter(|path| !from_parents.contains(path)).collect();
+        assert_eq!(more.len() as u64, unprefixed, "{name}: {more:?}");
+        let mut files = 0;
+        for path in &expected {
+            let (one, other) =
+                (fake.path(&format!("unpacked/Files/{path}")), fake.path(&format!("layer/Files/{path}")));
+            let (stat, imported) =
+                (fs::symlink_metadata(&one).unwrap(), fs::symlink_metadata(&other).unwrap());
+            assert_eq!(stat.file_type(), imported.file_type(), "{name}: {path}");
+            if stat.is_file() {
+                assert_eq!(fs::read(one).unwrap(), fs::read(other).unwrap(), "{name}: {path}");
+                files += 1;
+            } else if stat.is_symlink() {
+                // In a reparse point the target has backslashes.
+                let target = fs::read_link(other).unwrap().to_str().unwrap().replace('\\', "/");
+                assert_eq!(fs::read_link(one).unwrap().to_str(), Some(target.as_str()), "{name}: {path}");
+            } else if stat.modified().unwrap() + Duration::from_secs(60) < SystemTime::now() {
+                // Directories without an entry have the time of their making.
+                assert_eq!(stat.modified().unwrap(), imported.modified().unwrap(), "{name}: {path}");
+            }
+        }
+        assert!(files >= 2, "{name}: {expected:?}");
+    }
+}

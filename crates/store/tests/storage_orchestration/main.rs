@@ -12,6 +12,7 @@ mod import_vm;
 
 mod layer_tar;
 mod logged;
+mod portable;
 mod scratch;
 
 use std::path::Path;

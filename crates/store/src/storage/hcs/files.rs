@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use layerstone_hcs::backup_files::{self, BackupFile};
 use layerstone_hcs::privilege::{self, Enabled};
-use layerstone_hcs::{Privilege, verbatim};
+use layerstone_hcs::{HResult, Privilege, verbatim};
 use layerstone_layer::Report;
 use layerstone_layer::tar::Segment;
 use layerstone_layer::transport::SetTimes;
@@ -67,13 +67,17 @@ impl BackupFiles {
 
 /// An error of the file below a backup stream keeps its code.
 fn stream_error(path: &Path, error: backup::Error) -> Error {
-    let source = match error {
-        backup::Error::Write { source, .. } => source,
-        other => {
-            return Error::Invalid { path: path.to_path_buf(), why: other.to_string() };
-        }
-    };
-    crate::Error::Io { doing: "write", path: path.to_path_buf(), source }.into()
+    let subject = path.to_path_buf();
+    match error {
+        backup::Error::Write { source, .. } => match source.raw_os_error() {
+            Some(code) => {
+                let code = HResult::from_win32(code.cast_unsigned());
+                layerstone_hcs::Error::Call { function: "BackupWrite", subject, code }.into()
+            }
+            None => crate::Error::Io { doing: "write", path: subject, source }.into(),
+        },
+        other => Error::Invalid { path: subject, why: other.to_string() },
+    }
 }
 
 fn to_hcs(basic: &BasicInfo) -> backup_files::BasicInfo {

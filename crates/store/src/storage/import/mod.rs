@@ -25,7 +25,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use layerstone_hcs::{ErrorKind, LayerChain};
-use layerstone_layer::tar::source::Mapper;
+use layerstone_layer::tar::source::{Mapper, is_windows_root};
 use layerstone_layer::tar::{Event, TarReader};
 use layerstone_layer::transport::{
     self, CopyError, DirectoryTimes, HandedBack, Outcome, Style, TransportWriter,
@@ -131,6 +131,7 @@ fn import_base<S: LayerStorage>(
             }
             Ok(())
         })?;
+        steps.step("release the folder", |()| places::remove(&mark))?;
         let made = steps
             .step("set up the base layer", |()| base::process_base_layer(storage, layer, &options.base))?;
         report.merge(tree.report());
@@ -429,6 +430,8 @@ fn set_directory_times(
         }
         match places::walk(layer, path.components())? {
             Some((host, _)) => files.set_basic_info(&host, basic)?,
+            // What is outside of the known trees, which has been counted, Windows need not import.
+            None if !path.components().next().is_some_and(is_windows_root) => {}
             None => {
                 let path = layer.join(path.to_string());
                 return Err(Error::Missing { what: "directory of the layer", path });

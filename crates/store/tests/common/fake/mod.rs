@@ -197,6 +197,8 @@ impl LayerStorage for Fake {
     fn import_layer(&self, layer: &Path, source: &Path, chain: &LayerChain) -> Result<()> {
         let rest = format!("from {} {}", self.shown(source), self.shown_chain(chain));
         self.call("import_layer", layer, &rest)?;
+        // One at a time, so that of two into one folder the second finds the layer of the first.
+        let _state = self.state.lock().unwrap();
         layer::import(layer, source, chain)
     }
 
