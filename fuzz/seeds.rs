@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Cursor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use layerstone_erofs::{Content, FinishOptions, ImageWriter, Node, NodeId, Segment, Tree, Xattr};
 use layerstone_layer::split::SplitWriter;
@@ -18,10 +18,12 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 fn main() -> Result<()> {
     let directory = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: seeds DIRECTORY")?);
     let mut seeds = Seeds { directory, written: 0 };
-    let vectors = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/nt/tests/golden/backuptar.json"))?;
-    let vectors: serde_json::Value = serde_json::from_slice(&vectors)?;
-    for vector in vectors["vectors"].as_array().into_iter().flatten() {
-        recorded(&mut seeds, vector)?;
+    for golden in ["nt/tests/golden/backuptar.json", "layer/tests/golden/transport-folder.json"] {
+        let crates = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../crates"));
+        let vectors: serde_json::Value = serde_json::from_slice(&fs::read(crates.join(golden))?)?;
+        for vector in vectors["vectors"].as_array().into_iter().flatten() {
+            recorded(&mut seeds, vector)?;
+        }
     }
     seeds.put("tar", &[&[0][..], &linux_tar()?].concat())?;
     for tar in dialects() {
@@ -65,6 +67,19 @@ fn recorded(seeds: &mut Seeds, vector: &serde_json::Value) -> Result<()> {
     let bytes = |field: &str| vector[field]["b64"].as_str().map(decode);
     if let Some(tar) = bytes("tar") {
         seeds.put("tar", &[&[1][..], &tar].concat())?;
+    }
+    // Layers, and the backup streams of what is in them.
+    if let Some(tar) = bytes("tar").filter(|_| vector["op"] != "to_tar") {
+        seeds.put("transport", &[&[0][..], &tar].concat())?;
+    }
+    for file in vector["files"].as_array().into_iter().flatten() {
+        if let Some(stream) = file["stream"]["b64"].as_str().map(decode) {
+            seeds.put("backup", &stream)?;
+            let sidecar = [&[4, 0x10, 0, 0, 0][..], &[4, 0x10, 0, 0, 0]].concat();
+            let removed = "\u{feff}Version 1.0\n\\d\\gone\n";
+            let removed = [&[removed.len() as u8], removed.as_bytes()].concat();
+            seeds.put("transport", &[&[2][..], &sidecar, &removed, &[0, 0x20, 0, 0, 0], &stream].concat())?;
+        }
     }
     if let Some(sddl) = vector["sddl"].as_str() {
         seeds.put("nt", &[&[3], sddl.as_bytes()].concat())?;

@@ -34,6 +34,11 @@ impl LayerChain {
         LayerChain { parents: Vec::new(), filter: None }
     }
 
+    /// A chain of these parents, nearest first.
+    pub const fn from_parents(parents: Vec<Parent>) -> Self {
+        LayerChain { parents, filter: None }
+    }
+
     /// A chain of folders, nearest parent first, whose ids `id_of` knows.
     ///
     /// # Errors

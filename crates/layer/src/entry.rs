@@ -70,6 +70,17 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// How many bytes come beside the entry: the content of a file or stream, of a sparse file the stored ranges only.
+    pub fn payload(&self) -> u64 {
+        match self {
+            EntryKind::File { segments: Some(segments), .. } => {
+                segments.iter().fold(0, |sum, segment| sum.saturating_add(segment.len))
+            }
+            EntryKind::File { size, .. } | EntryKind::Stream { size, .. } => *size,
+            _ => 0,
+        }
+    }
+
     /// One word for reports and messages.
     pub fn name(&self) -> &'static str {
         match self {

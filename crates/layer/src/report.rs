@@ -78,6 +78,22 @@ pub enum Finding {
     Respelled,
     /// Windows metadata that was not as Microsoft writes it, read with the meaning intended.
     WindowsDeviation,
+    /// An opaque marker, which a transport folder cannot hold; it is returned to the caller.
+    OpaqueNotStaged,
+    /// A whiteout of a name that the layer also has: in a transport folder only the name can be said.
+    RemovedAndAdded,
+    /// A descriptor or extended attributes of a registry hive, of which a transport folder holds the content only.
+    HiveMetadata,
+    /// A creation or change time that could not be set here.
+    TimesNotSet,
+    /// The description of a directory that a transport folder does not have.
+    OrphanSidecar,
+    /// An object id or other stream of a backup stream that no layer carries.
+    BackupStreamLeftOut,
+    /// A directory of the recycle bin; it is left out.
+    RecycleBin,
+    /// Windows metadata that a layer tar has no place for.
+    NotInTar,
 }
 
 impl Finding {
@@ -136,6 +152,22 @@ impl Finding {
             Finding::UnprefixedLink => "hard-link targets had no Files/ prefix, which was added",
             Finding::Respelled => "names were given the spelling of the parent layers",
             Finding::WindowsDeviation => "Windows metadata deviated from what Microsoft's tools write",
+            Finding::OpaqueNotStaged => {
+                "opaque markers have no form in a transport folder and are left to the caller"
+            }
+            Finding::RemovedAndAdded => {
+                "whiteouts name what the layer also has; a transport folder keeps only the latter"
+            }
+            Finding::HiveMetadata => "registry hives have metadata, of which a transport folder has no place",
+            Finding::TimesNotSet => "creation or change times could not be set on this system",
+            Finding::OrphanSidecar => {
+                "descriptions belong to directories that are not there and are left out"
+            }
+            Finding::BackupStreamLeftOut => {
+                "object ids, properties or other streams have no form in a layer and are left out"
+            }
+            Finding::RecycleBin => "the recycle bin is left out",
+            Finding::NotInTar => "Windows metadata have no place in a layer tar",
         }
     }
 
@@ -150,6 +182,9 @@ impl Finding {
                 | Finding::UnprefixedLink
                 | Finding::Respelled
                 | Finding::WindowsDeviation
+                | Finding::RemovedAndAdded
+                | Finding::BackupStreamLeftOut
+                | Finding::RecycleBin
         )
     }
 }

@@ -11,6 +11,7 @@
 //! | extended attributes | FILE_FULL_EA_INFORMATION | [`ea`] |
 //! | links, junctions, placeholders | REPARSE_DATA_BUFFER | [`reparse`] |
 //! | the name, any 16-bit units, compared without case | UTF-16 | [`wide`], [`name`] |
+//! | all of these and the data in one sequence of bytes | Win32 backup stream | [`backup`] |
 //!
 //! A layer's tar carries these parts as PAX records; [`tar`] maps between the two:
 //!
@@ -51,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attributes;
+pub mod backup;
 pub mod basic_info;
 mod bytes;
 pub mod ea;

@@ -100,7 +100,11 @@ impl<W: Write> TarWriter<W> {
         }
         match (&entry.meta.windows, &entry.kind) {
             (None, _) | (_, EntryKind::Whiteout | EntryKind::Opaque) => {}
-            (Some(windows), EntryKind::Stream { .. }) => header.add_records(windows.to_time_records()),
+            (Some(windows), EntryKind::Stream { .. }) => {
+                // Times and mode of the file, as Microsoft's export has them, and nothing else of it.
+                header.mode = windows.tar_mode(true);
+                header.add_records(windows.to_time_records());
+            }
             (Some(windows), kind) => header.windows(windows, kind, &entry.path)?,
         }
         let size = header.size;

@@ -1,4 +1,4 @@
-//! What the comparison needs and the crate does not own: vectors, a small tar reader, a small splitter of backup streams.
+//! What the comparison needs and the crate does not own: vectors, a small tar reader.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,43 +27,6 @@ pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     STANDARD.decode(value["b64"].as_str().unwrap()).unwrap()
 }
 
-/// The metadata streams of a Win32 backup stream.
-#[derive(Debug, Default)]
-pub(crate) struct Streams {
-    /// Stream 3.
-    pub(crate) security: Option<Vec<u8>>,
-    /// Stream 2.
-    pub(crate) ea: Option<Vec<u8>>,
-    /// Stream 8.
-    pub(crate) reparse: Option<Vec<u8>>,
-    /// Whether there is a stream 1.
-    pub(crate) has_data: bool,
-}
-
-impl Streams {
-    /// Takes the streams apart; a last one that is cut off is taken as far as it goes.
-    pub(crate) fn split(mut bytes: &[u8]) -> Self {
-        let mut streams = Self::default();
-        while bytes.len() >= 20 {
-            let id = u32::from_le_bytes(bytes[..4].try_into().unwrap());
-            let size = u64::from_le_bytes(bytes[8..16].try_into().unwrap()) as usize;
-            let name = u32::from_le_bytes(bytes[16..20].try_into().unwrap()) as usize;
-            let start = (20 + name).min(bytes.len());
-            let end = (start + size).min(bytes.len());
-            let data = bytes[start..end].to_vec();
-            match id {
-                1 => streams.has_data = true,
-                2 => streams.ea = Some(data),
-                3 => streams.security = Some(data),
-                8 => streams.reparse = Some(data),
-                _ => {}
-            }
-            bytes = &bytes[end..];
-        }
-        streams
-    }
-}
-
 /// One entry of a tar, with its PAX records.
 #[derive(Debug, Default)]
 pub(crate) struct TarEntry {
@@ -77,6 +40,8 @@ pub(crate) struct TarEntry {
     pub(crate) mtime: i64,
     /// The PAX records.
     pub(crate) records: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The payload, as far as it is there.
+    pub(crate) data: Vec<u8>,
 }
 
 impl TarEntry {
@@ -92,7 +57,8 @@ impl TarEntry {
         let mut position = 0;
         while let Some(header) = tar.get(position..position + 512).filter(|h| h.iter().any(|&b| b != 0)) {
             let size = octal(&header[124..136]) as usize;
-            let data = tar.get(position + 512..position + 512 + size).unwrap_or_default();
+            let end = (position + 512 + size).min(tar.len());
+            let data = tar.get(position + 512..end).unwrap_or_default();
             position += 512 + size.next_multiple_of(512);
             if header[156] == b'x' {
                 records = pax(data);
@@ -104,6 +70,7 @@ impl TarEntry {
                 linkname: c_text(&header[157..257]),
                 mtime: octal(&header[136..148]),
                 records: std::mem::take(&mut records),
+                data: data.to_vec(),
             };
             let prefix = c_text(&header[345..500]);
             if !prefix.is_empty() && &header[257..263] == b"ustar\0" {

@@ -26,7 +26,7 @@
 //!   they can be seen, not undone; they count as gone when no process sees them any more.
 
 #[cfg(target_os = "linux")]
-mod linux;
+pub(crate) mod linux;
 #[cfg(target_os = "linux")]
 use linux as platform;
 

@@ -10,10 +10,11 @@ mod changes;
 mod windows;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::thread;
 
 use layerstone_layer::Report;
+use layerstone_layer::merge::Merged;
 use layerstone_oci::compress::Encoder;
 use layerstone_oci::{
     Compression, Descriptor, Digest, HistoryEntry, ImageConfig, Layout, Manifest, MediaKind, MediaType,
@@ -24,8 +25,8 @@ use crate::error::{Error, IoContext, Result};
 use crate::failpoint::failpoint;
 use crate::image::StoredImage;
 use crate::import::Limits;
-use crate::layer::Description;
-use crate::pipe::pipe;
+use crate::layer::{Description, StoredLayer};
+use crate::pipe::{PipeWriter, pipe};
 use crate::root::Store;
 use crate::scratch::Scratch;
 use crate::upper::UpperLayer;
@@ -166,11 +167,30 @@ impl Store {
     }
 }
 
+/// Writes what `upper` changes of `lower` as a layer archive; one without members when it changes nothing.
+pub(crate) fn write_archive(
+    upper: &UpperLayer,
+    lower: &Merged<StoredLayer>,
+    mut writer: PipeWriter,
+) -> Result<Report> {
+    let mut changes = Changes::new(upper, lower)?;
+    match changes.next_change()? {
+        Some(first) => write_changes(upper, first, &mut changes, writer)?,
+        None => {
+            let end =
+                |source| Error::TarWrite(layerstone_layer::tar::write::Error::Write { offset: 0, source });
+            writer.write_all(&[0; 1024]).map_err(end)?;
+            writer.finish().map_err(end)?;
+        }
+    }
+    Ok(changes.into_report())
+}
+
 fn write_changes(
     upper: &UpperLayer,
     first: Change,
     changes: &mut Changes<'_>,
-    writer: crate::pipe::PipeWriter,
+    writer: PipeWriter,
 ) -> Result<()> {
     let writer = archive::write(upper, first, changes, writer)?;
     failpoint("commit-walked");

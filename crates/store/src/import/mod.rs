@@ -24,6 +24,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::failpoint::failpoint;
 use crate::layer::Description;
 use crate::root::{Staging, Store};
+pub(crate) use stream::store_archive;
 use unpack::Job;
 
 /// What one layer may hold at most. The defaults are far above any real layer and far below what would fill a machine's

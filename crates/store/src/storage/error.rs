@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use layerstone_hcs::{ErrorKind, HResult};
+use layerstone_layer::LayerPath;
 
 /// Result of an operation of layer storage.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -119,6 +120,73 @@ pub enum Error {
         /// What sort of failure that is.
         kind: ErrorKind,
     },
+    /// The layer's archive is no tar.
+    #[error("the archive of the layer `{}`", path.display())]
+    Archive {
+        /// The folder that the layer was for.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: layerstone_layer::tar::Error,
+    },
+    /// The layer's archive has an entry that cannot exist.
+    #[error("the archive of the layer `{}`", path.display())]
+    ArchiveEntry {
+        /// The folder that the layer was for.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: layerstone_layer::tar::source::Error,
+    },
+    /// An entry of a layer has no place where it is to go.
+    #[error("the layer `{}` cannot have the {kind} `{entry}`: {why}", layer.display())]
+    Entry {
+        /// The layer's folder.
+        layer: PathBuf,
+        /// The entry.
+        entry: LayerPath,
+        /// What it is.
+        kind: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A hard link to something that neither the layer nor a parent has.
+    #[error("the layer `{}` makes `{name}` a name of `{target}`, which neither it nor a parent has", layer.display())]
+    MissingLinkTarget {
+        /// The layer's folder.
+        layer: PathBuf,
+        /// The link.
+        name: LayerPath,
+        /// What it is to be a name of.
+        target: LayerPath,
+    },
+    /// A hard link was made, and is none.
+    #[error("`{}` was made a name of `{}`, but is another file", name.display(), target.display())]
+    NotLinked {
+        /// The link.
+        name: PathBuf,
+        /// What it is to be a name of.
+        target: PathBuf,
+    },
+    /// A layer without registry files, which Windows wants in every layer.
+    #[error(
+        "the layer `{}` has no {}, and nothing was given to stand in (`ImportArchiveOptions::empty_hive`)",
+        path.display(),
+        hives.join(", ")
+    )]
+    MissingHives {
+        /// The layer's folder.
+        path: PathBuf,
+        /// Which ones.
+        hives: Vec<&'static str>,
+    },
+    /// A disk is attached, but the system names no volume on it.
+    #[error(
+        "the disk `{}` was attached, but the system names no volume on it: it does so for administrators only",
+        .0.display()
+    )]
+    NoVolume(PathBuf),
+    /// The system said that it removed a folder, and did not.
+    #[error("`{}` is still there, although the system said that it was removed", .0.display())]
+    StillThere(PathBuf),
     /// A step of several failed. What had been done before is undone.
     #[error("cannot {step} for `{}`{}", path.display(), Undone(undo))]
     Step {
@@ -164,14 +232,22 @@ impl Error {
             | Error::WrongParent { .. }
             | Error::ChainTooShort(_)
             | Error::WrongId { .. }
+            | Error::MissingLinkTarget { .. }
+            | Error::MissingHives { .. }
             | Error::NotAttached(_) => ErrorKind::NotFound,
             Error::OtherChain(_) | Error::NotEmpty(_) | Error::Invalid { .. } => ErrorKind::InvalidArgument,
             Error::Exists(_) => ErrorKind::AlreadyExists,
             Error::InUse { .. } => ErrorKind::InUse,
-            Error::InvalidLayer { .. } => ErrorKind::InvalidLayer,
+            Error::InvalidLayer { .. }
+            | Error::Archive { .. }
+            | Error::ArchiveEntry { .. }
+            | Error::Entry { .. } => ErrorKind::InvalidLayer,
+            Error::NotLinked { .. } => ErrorKind::Other,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Store(error) => store_kind(error),
             Error::Transport { kind, .. } => *kind,
+            Error::NoVolume(_) => ErrorKind::AccessDenied,
+            Error::StillThere(_) => ErrorKind::InUse,
             Error::Step { source, .. } => source.kind(),
         }
     }
@@ -203,23 +279,26 @@ impl Error {
 
 fn store_kind(error: &crate::Error) -> ErrorKind {
     match error {
-        crate::Error::Io { source, .. } => match source.kind() {
-            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty => {
-                ErrorKind::AlreadyExists
-            }
-            std::io::ErrorKind::PermissionDenied => ErrorKind::AccessDenied,
-            std::io::ErrorKind::ResourceBusy => ErrorKind::InUse,
-            std::io::ErrorKind::InvalidInput => ErrorKind::InvalidArgument,
-            std::io::ErrorKind::Unsupported => ErrorKind::Unsupported,
-            _ => ErrorKind::Other,
-        },
+        crate::Error::Io { source, .. } => io_kind(source.kind()),
         crate::Error::InUse { .. } => ErrorKind::InUse,
         crate::Error::NotAttached(_) => ErrorKind::NotFound,
         crate::Error::Unsupported { .. } => ErrorKind::Unsupported,
         crate::Error::Mount { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             ErrorKind::AccessDenied
         }
+        _ => ErrorKind::Other,
+    }
+}
+
+/// What sort of failure an error of the system is.
+pub(super) fn io_kind(kind: std::io::ErrorKind) -> ErrorKind {
+    match kind {
+        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty => ErrorKind::AlreadyExists,
+        std::io::ErrorKind::PermissionDenied => ErrorKind::AccessDenied,
+        std::io::ErrorKind::ResourceBusy => ErrorKind::InUse,
+        std::io::ErrorKind::InvalidInput => ErrorKind::InvalidArgument,
+        std::io::ErrorKind::Unsupported => ErrorKind::Unsupported,
         _ => ErrorKind::Other,
     }
 }

@@ -1,6 +1,6 @@
 //! Layer storage as Windows has it: one contract, two implementations.
 //!
-//! The operations of computestorage.dll, in its own terms, are the trait [`LayerStorage`]. `Portable` implements it in
+//! The operations of computestorage.dll, in its own terms, are the trait [`LayerStorage`]. [`Portable`] implements it in
 //! Rust on every system; on Windows `Hcs` calls the Host Compute Service. One suite of tests runs over both.
 //!
 //! ```text
@@ -11,19 +11,45 @@
 //!                     a scratch: on Windows the volume of a virtual disk, elsewhere a folder
 //! ```
 //!
-//! Several of these make what people want; those orders of calls are here too: `ScratchLayer` for a scratch from its
-//! disk to its mount, `process_base_layer` for what has to be done to a base layer once, and
-//! `import_archive` for a layer from its tar.
+//! Several of these make what people want; those orders of calls are here too: [`ScratchLayer`] for a scratch from its
+//! disk to its mount, [`process_base_layer`] for what has to be done to a base layer once, and
+//! [`import_archive`] for a layer from its tar.
 //!
 //! A [`LayerChain`] lists parents **child to parent**. A layer's id is part of what a scratch stores, so it must be the
 //! same in every call; [`LayerStorage::chain`] makes a chain from folders.
 
+mod base;
+mod content;
+mod disk;
 mod error;
+#[cfg(windows)]
+mod hcs;
+mod import;
+mod in_place;
+mod places;
+mod plain;
+mod portable;
+mod scratch;
+mod steps;
 
 use std::path::{Path, PathBuf};
 
+pub use base::{
+    BLANK_BASE_DISK, BaseLayer, BaseOptions, CONFIG_HIVES, TEMPLATE_BASE_DISK, TEMPLATE_DISK,
+    process_base_layer,
+};
 pub use error::{Error, Result, UndoFailure};
+#[cfg(windows)]
+pub use hcs::Hcs;
+pub use import::{ImportArchiveOptions, Imported, STAGING_PREFIX, import_archive};
+pub use in_place::{InPlaceWriter, NewFile};
 use layerstone_hcs::{ExportLayerOptions, Guid, LayerChain, OsLayerOptions, WritableLayerOptions};
+pub use plain::PlainFiles;
+pub use portable::{NoDisk, Portable};
+pub use scratch::{
+    BLANK_DISK, DEFAULT_DISK_SIZE, DetachError, DetachedScratch, SANDBOX_DISK, ScratchDisk, ScratchLayer,
+    ScratchOptions,
+};
 
 /// What a scratch of a storage is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +110,12 @@ pub trait LayerStorage: Sync {
     /// What layers are here.
     fn layer_form(&self) -> LayerForm;
 
+    /// Where the files of an attached scratch are, which the calls know by the path `writable`: there, unless the storage
+    /// shows them elsewhere.
+    fn scratch_files(&self, writable: &Path) -> PathBuf {
+        writable.to_path_buf()
+    }
+
     /// The id of the layer in a folder. It depends on the last component of the path only.
     ///
     /// # Errors
@@ -124,6 +156,11 @@ pub trait LayerStorage: Sync {
             path: layer.to_path_buf(),
             why: "its layers are made from transport folders",
         })
+    }
+
+    /// What writes real files of a layer, where layers are [files](LayerForm::Files).
+    fn in_place_writer(&self) -> Box<dyn InPlaceWriter + '_> {
+        Box::new(PlainFiles::default())
     }
 
     /// Writes a layer, or with `is_writable_layer` what an attached scratch has changed, into `destination` as a transport

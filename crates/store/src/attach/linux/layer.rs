@@ -74,7 +74,7 @@ fn is_mounted(point: &Path) -> Result<bool> {
 }
 
 /// The mount of a layer's image, attached to nothing.
-fn image(chain: &ChainId, image: &Path) -> Result<OwnedFd> {
+pub(super) fn image(chain: &ChainId, image: &Path) -> Result<OwnedFd> {
     let subject = format!("layer {}", chain.0.short());
     if std::env::var_os(BACKING_VARIABLE).is_some_and(|value| value == "loop") {
         return mount_with(Backing::Loop, &subject, image);

@@ -1,6 +1,7 @@
 //! Attaching on Linux: EROFS for the layers, overlayfs for the view, both through the mount calls of Linux 5.2.
 
 mod call;
+pub(crate) mod folder;
 mod layer;
 mod loopdev;
 mod mountinfo;
@@ -27,7 +28,7 @@ use crate::scratch::Scratch;
 pub(super) use self::probe::probe;
 
 /// As root `/run/layerstone`; otherwise the user's own runtime directory.
-pub(super) fn default_runtime_dir(root: &Path) -> PathBuf {
+pub(crate) fn default_runtime_dir(root: &Path) -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/run/layerstone");
     }
@@ -51,7 +52,11 @@ enum Worth {
 fn worth(record: &Record, runtime: &Runtime, mounts: &Mounts) -> Result<Worth> {
     let attachment = &record.attachment;
     if attachment.namespace != runtime.namespace {
-        return Ok(if runtime::is_shown_elsewhere(attachment)? { Worth::Live } else { Worth::Stale });
+        return Ok(if runtime::is_shown_elsewhere(&attachment.id, &attachment.namespace)? {
+            Worth::Live
+        } else {
+            Worth::Stale
+        });
     }
     Ok(match record.state {
         State::Attaching => Worth::Unfinished,
@@ -257,7 +262,9 @@ fn find<'a>(
     let mut recorded = None;
     for Record { attachment, .. } in records {
         if attachment.namespace != runtime.namespace {
-            if attachment.target == target && runtime::is_shown_elsewhere(attachment)? {
+            if attachment.target == target
+                && runtime::is_shown_elsewhere(&attachment.id, &attachment.namespace)?
+            {
                 foreign = Some(attachment);
             }
         } else if mounts.of(&attachment.id).any(|mount| mount.point == target) {

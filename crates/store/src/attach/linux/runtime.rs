@@ -91,8 +91,7 @@ impl Runtime {
             .open(&lock_path)
             .doing("open", &lock_path)?;
         lock.lock().doing("lock", &lock_path)?;
-        let boot = fs::read_to_string(BOOT_ID).doing("read", BOOT_ID)?.trim().to_owned();
-        Ok(Runtime { path, boot, namespace: namespace("thread-self")?, _lock: lock })
+        Ok(Runtime { path, boot: boot()?, namespace: namespace("thread-self")?, _lock: lock })
     }
 
     pub(super) fn layers(&self) -> PathBuf {
@@ -211,8 +210,13 @@ fn directory(store: &Store, root: &Path) -> Result<PathBuf> {
     Ok(root.canonicalize().doing("find", root)?.join(name))
 }
 
+/// Names this boot.
+pub(crate) fn boot() -> Result<String> {
+    Ok(fs::read_to_string(BOOT_ID).doing("read", BOOT_ID)?.trim().to_owned())
+}
+
 /// Names a mount namespace.
-fn namespace(process: &str) -> Result<String> {
+pub(super) fn namespace(process: &str) -> Result<String> {
     let path = Path::new("/proc").join(process).join("ns/mnt");
     let link = fs::read_link(&path).doing("read", &path)?;
     Ok(link.to_string_lossy().into_owned())
@@ -220,21 +224,21 @@ fn namespace(process: &str) -> Result<String> {
 
 /// An attachment of another mount namespace is still mounted there. Namespaces have no directory: they are looked for in
 /// the processes that have them.
-pub(super) fn is_shown_elsewhere(attachment: &Attachment) -> Result<bool> {
+pub(super) fn is_shown_elsewhere(id: &str, of: &str) -> Result<bool> {
     for entry in read_dir_or_empty(Path::new("/proc"))? {
         let Some(process) = entry.file_name().to_str().map(str::to_owned) else { continue };
         if !process.bytes().all(|b| b.is_ascii_digit()) {
             continue;
         }
         let same = match namespace(&process) {
-            Ok(found) if found == attachment.namespace => true,
+            Ok(found) if found == of => true,
             // Which one it is in, is a secret of a mightier process; its mounts are not.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => false,
             // Another one, or a process that has ended meanwhile.
             Ok(_) | Err(_) => continue,
         };
         let Ok(mounts) = Mounts::of_process(&process) else { continue };
-        let shown = mounts.of(&attachment.id).next().is_some();
+        let shown = mounts.of(id).next().is_some();
         if shown || same {
             return Ok(shown);
         }
