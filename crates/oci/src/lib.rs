@@ -66,6 +66,7 @@ pub mod compress;
 mod config;
 mod descriptor;
 mod digest;
+pub mod durable;
 mod error;
 mod hash;
 mod index;

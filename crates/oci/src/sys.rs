@@ -33,17 +33,30 @@ mod imp {
 #[cfg(windows)]
 mod imp {
     use super::{File, NamedTempFile, Path, io};
-    use std::os::windows::fs::FileExt;
+    use std::os::windows::fs::{FileExt, OpenOptionsExt};
 
     /// Moves the file's cursor, which nothing here relies on; each call is atomic.
     pub(crate) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         file.seek_read(buf, offset)
     }
 
-    /// NTFS journals renames; a directory cannot be flushed through its handle.
-    pub(crate) fn sync_directory(_path: &Path) -> io::Result<()> {
-        Ok(())
+    /// `FILE_FLAG_BACKUP_SEMANTICS`: without it, directories cannot be opened.
+    const DIRECTORIES: u32 = 0x0200_0000;
+
+    /// NTFS logs names in their order, so that nothing can come back half; what is in the log's memory is written with the
+    /// directory. Not every file system can do that, and those cannot do better.
+    pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+        let mut options = File::options();
+        let directory = options.read(true).write(true).custom_flags(DIRECTORIES).open(path);
+        match directory.and_then(|directory| directory.sync_all()) {
+            Err(error) if error.raw_os_error().is_some_and(|code| UNABLE.contains(&code)) => Ok(()),
+            result => result,
+        }
     }
+
+    /// `ERROR_INVALID_FUNCTION`, `ERROR_ACCESS_DENIED`, `ERROR_INVALID_HANDLE`, `ERROR_NOT_SUPPORTED`,
+    /// `ERROR_INVALID_PARAMETER`
+    const UNABLE: [i32; 5] = [1, 5, 6, 50, 87];
 
     pub(crate) fn temporary_file(dir: &Path, prefix: &str) -> io::Result<NamedTempFile> {
         tempfile::Builder::new().prefix(prefix).tempfile_in(dir)
@@ -87,6 +100,32 @@ pub(crate) fn replace(temporary: NamedTempFile, path: &Path) -> io::Result<()> {
     imp::patiently(|| std::fs::rename(&from, path)).inspect_err(|_| {
         let _ = std::fs::remove_file(&from);
     })
+}
+
+/// Moves a file or directory to a place where there is nothing, and which others may have open at this moment.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    closed(from);
+    // Where there is something, waiting does not help.
+    if to.symlink_metadata().is_ok() {
+        return std::fs::rename(from, to);
+    }
+    imp::patiently(|| std::fs::rename(from, to))
+}
+
+/// Windows does not move a directory in which a file is open. Wine does, so that no test would see that this process has one
+/// open itself; but Wine knows of it.
+fn closed(path: &Path) {
+    #[cfg(all(windows, debug_assertions))]
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        use std::os::windows::fs::OpenOptionsExt;
+        let path = entry.path();
+        if path.is_dir() {
+            closed(&path);
+        } else if let Err(error) = File::options().read(true).share_mode(0).open(&path) {
+            debug_assert_ne!(error.raw_os_error(), Some(32), "{} is still open", path.display());
+        }
+    }
+    let _ = path;
 }
 
 /// Makes renames in a directory durable.

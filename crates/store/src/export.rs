@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use layerstone_oci::compress::Encoder;
 use layerstone_oci::{
     ArchiveFormat, ArchiveImage, ChainId, Compression, Descriptor, DiffId, Digest, Layout, Manifest,
-    MediaKind, MediaType, Sha256Hasher, VerifyingReader, write_archive,
+    MediaKind, MediaType, Sha256Hasher, VerifyingReader, durable, write_archive,
 };
 
 use crate::commit::oci_layer;
@@ -154,7 +154,7 @@ impl Export<'_> {
             // There a rename replaces no directory, not even the empty one that this is.
             fs::remove_dir(path).doing("replace", path)?;
         }
-        fs::rename(&layout, path).doing("move into place", path)?;
+        durable::rename(&layout, path).doing("move into place", path)?;
         sync_directory(parent)?;
         Ok(outcome)
     }

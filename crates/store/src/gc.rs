@@ -7,10 +7,9 @@
 //! half a layer where layers are looked for. Layers go before those they lie on.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use layerstone_oci::{ChainId, Digest};
+use layerstone_oci::{ChainId, Digest, durable};
 
 use crate::error::{IoContext, Result};
 use crate::failpoint::failpoint;
@@ -189,7 +188,7 @@ impl Store {
         let aside = |chain: &ChainId| staging.path().join(chain.hex());
         for (chain, _) in &garbage.layers {
             let path = self.layer_path(chain);
-            fs::rename(&path, aside(chain)).doing("remove", &path)?;
+            durable::rename(&path, &aside(chain)).doing("remove", &path)?;
             failpoint("gc-renamed");
         }
         sync_directory(staging.path())?;

@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use layerstone_oci::{ChainId, Layout};
+use layerstone_oci::{ChainId, Layout, durable};
 
 use crate::error::{Error, IoContext, Result};
 use crate::layer::StoredLayer;
@@ -307,7 +307,7 @@ impl Store {
     /// Makes a finished directory a part of the store: one rename, durable when this returns.
     pub(crate) fn publish(&self, from: &Path, to: &Path) -> Result<()> {
         sync_directory(from)?;
-        fs::rename(from, to).doing("move into place", to)?;
+        durable::rename(from, to).doing("move into place", to)?;
         if let Some(parent) = to.parent() {
             sync_directory(parent)?;
         }
@@ -349,11 +349,7 @@ pub(crate) fn read_dir_or_empty(path: &Path) -> Result<Vec<fs::DirEntry>> {
 
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> Result<()> {
-    // Windows cannot open directories this way and makes names durable by itself.
-    #[cfg(unix)]
-    File::open(path).and_then(|directory| directory.sync_all()).doing("sync", path)?;
-    let _ = path;
-    Ok(())
+    durable::sync_directory(path).doing("sync", path)
 }
 
 /// Writes a small file so that it is either there in full or not at all.

@@ -14,7 +14,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use layerstone_layer::Os;
-use layerstone_oci::{ChainId, Digest};
+use layerstone_oci::{ChainId, Digest, durable};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
@@ -173,7 +173,7 @@ impl Store {
         let staging = self.stage()?;
         let aside = staging.path().join("removed");
         self.while_detached(&scratch, || {
-            fs::rename(&scratch.path, &aside).doing("remove", &scratch.path)?;
+            durable::rename(&scratch.path, &aside).doing("remove", &scratch.path)?;
             sync_directory(&self.scratch_root())
         })?;
         remove_tree(&aside)

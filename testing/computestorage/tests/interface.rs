@@ -8,6 +8,7 @@ use std::os::windows::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use layerstone_conformance::{base_content, contents, write_transport};
 use serde_json::Value;
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, LocalFree};
 use windows_sys::Win32::Storage::Vhd::{
@@ -24,7 +25,7 @@ const E_POINTER: i32 = 0x8000_4003_u32.cast_signed();
 
 /// Calls an export by its name and type.
 macro_rules! call {
-    ($standin:expr, $name:literal, fn($($type:ty),* $(,)?) -> $result:ty $(, $argument:expr)* $(,)?) => {{
+    ($standin:expr, $name:expr, fn($($type:ty),* $(,)?) -> $result:ty $(, $argument:expr)* $(,)?) => {{
         type Function = unsafe extern "system" fn($($type),*) -> $result;
         // SAFETY: the export has this type.
         let function: Function = unsafe { std::mem::transmute($standin.address($name)) };
@@ -473,4 +474,76 @@ fn ids_depend_on_the_name_alone() {
     assert_eq!(id("4"), id("4"));
     assert_ne!(id("4"), id("5"));
     assert_eq!(id("4").2 >> 12, 5, "a name-based UUID");
+}
+
+#[test]
+fn with_the_portable_engine_layers_come_and_go() {
+    let standin = Standin::load();
+    assert_eq!(call!(standin, c"StandinEngine", fn(u32) -> u32, 3), 0, "there is no such engine");
+    assert_eq!(call!(standin, c"StandinEngine", fn(u32) -> u32, 2), 1);
+    let (_folder, folder) = folder();
+    let (source, layer, out) = (folder.join("source"), folder.join("layer"), folder.join("out"));
+    let scratch = folder.join("scratch");
+    write_transport(&source, &base_content());
+    std::fs::create_dir(&out).unwrap();
+    let base = r#"{"SchemaVersion":{"Major":2,"Minor":1}}"#;
+    let id = "9c1a5f2e-1f2b-5d3c-8a4e-0123456789ab";
+    let over = serde_json::json!({
+        "SchemaVersion": { "Major": 2, "Minor": 1 },
+        "Layers": [{ "Id": id, "Path": layer.to_str().unwrap() }],
+    })
+    .to_string();
+    let one =
+        |name, path: &Path| call!(standin, name, fn(*const u16) -> i32, wide(path).as_ptr()).cast_unsigned();
+    let two = |name, path: &Path, data: &str| {
+        call!(standin, name, fn(*const u16, *const u16) -> i32, wide(path).as_ptr(), wide(data).as_ptr())
+            .cast_unsigned()
+    };
+    let import = |source: &Path| {
+        let (layer, source, data) = (wide(&layer), wide(source), wide(base));
+        call!(
+            standin,
+            c"HcsImportLayer",
+            fn(*const u16, *const u16, *const u16) -> i32,
+            layer.as_ptr(),
+            source.as_ptr(),
+            data.as_ptr()
+        )
+        .cast_unsigned()
+    };
+    assert!(matches!(import(&folder.join("nothing")), 0x8007_0002 | 0x8007_0003));
+    assert_eq!(import(&source), 0);
+    assert_eq!(import(&source), 0x8007_00B7, "there is a layer");
+    let code = call!(
+        standin,
+        c"HcsExportLayer",
+        fn(*const u16, *const u16, *const u16, *const u16) -> i32,
+        wide(&layer).as_ptr(),
+        wide(&out).as_ptr(),
+        wide(base).as_ptr(),
+        wide("{}").as_ptr()
+    );
+    assert_eq!(code, 0);
+    assert_eq!(contents(&out), contents(&source));
+
+    assert_eq!(two(c"HcsAttachLayerStorageFilter", &scratch, "{"), 0x8037_010D);
+    let initialize = call!(
+        standin,
+        c"HcsInitializeWritableLayer",
+        fn(*const u16, *const u16, *const u16) -> i32,
+        wide(&scratch).as_ptr(),
+        wide(&over).as_ptr(),
+        std::ptr::null()
+    );
+    assert_eq!(initialize, 0);
+    assert_eq!(two(c"HcsAttachLayerStorageFilter", &scratch, &over), 0);
+    assert_eq!(two(c"HcsAttachLayerStorageFilter", &scratch, &over), 0x8007_0020, "it is attached");
+    assert_eq!(one(c"HcsDestroyLayer", &layer), 0x8007_0020, "a scratch over it is attached");
+    assert_eq!(one(c"HcsDetachLayerStorageFilter", &scratch), 0);
+    for path in [&scratch, &layer] {
+        assert_eq!(one(c"HcsDestroyLayer", path), 0);
+        assert!(!path.exists());
+    }
+    let vm = two(c"HcsAttachOverlayFilter", &scratch, &over);
+    assert_eq!(vm, 0x8007_0032, "that needs Windows");
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use layerstone_oci::{
-    ChainId, Descriptor, Digest, Index, Layout, Manifest, MediaType, SourceOptions, limits,
+    ChainId, Descriptor, Digest, Index, Layout, Manifest, MediaType, SourceOptions, durable, limits,
 };
 
 use super::scan::Found;
@@ -200,7 +200,7 @@ impl Mender<'_> {
             }
             n += 1;
         };
-        fs::rename(path, &to).doing("set aside", path)?;
+        durable::rename(path, &to).doing("set aside", path)?;
         sync_directory(&directory)?;
         if let Some(parent) = path.parent() {
             sync_directory(parent)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::code::Code;
 use crate::fault::{self, MountPath};
-use crate::{memory, record};
+use crate::{engine, memory, record};
 
 /// The name of a function; empty when it is none.
 ///
@@ -69,15 +69,27 @@ extern "system" fn StandinMountPath(kind: u32) -> u32 {
     1
 }
 
+/// Chooses what calls do: 1 they only answer, 2 they work on the portable layer storage, 0 what the environment says. Gives 0 when
+/// there is no such engine.
+#[unsafe(no_mangle)]
+extern "system" fn StandinEngine(engine: u32) -> u32 {
+    if engine > 2 {
+        return 0;
+    }
+    engine::choose(engine);
+    1
+}
+
 /// How many strings the client has been given and not freed.
 #[unsafe(no_mangle)]
 extern "system" fn StandinLiveAllocations() -> usize {
     memory::live()
 }
 
-/// Forgets all calls, counts, failures and delays; what the environment says holds again.
+/// Forgets all calls, counts, failures, delays and the engine; what the environment says holds again.
 #[unsafe(no_mangle)]
 extern "system" fn StandinReset() {
     record::forget();
     fault::reset();
+    engine::choose(0);
 }

@@ -50,10 +50,14 @@ pub(super) fn default_runtime_dir() -> PathBuf {
 /// The one name of a folder.
 pub(super) fn canonical(folder: &Path) -> Result<PathBuf> {
     // Some file systems and emulations cannot name what can be opened; then what was given has to do.
-    Ok(match folder.canonicalize() {
-        Ok(path) => path,
-        Err(_) => std::path::absolute(folder).doing("find", folder)?,
-    })
+    let absolute = std::path::absolute(folder).doing("find", folder)?;
+    // What is not there yet is below something that is, which is named in the same way as all that is there.
+    for above in absolute.ancestors() {
+        if let (Ok(path), Ok(below)) = (above.canonicalize(), absolute.strip_prefix(above)) {
+            return Ok(if below.as_os_str().is_empty() { path } else { path.join(below) });
+        }
+    }
+    Ok(absolute)
 }
 
 impl Attachments {

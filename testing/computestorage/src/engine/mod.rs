@@ -1,10 +1,15 @@
 //! What a call does, when all its arguments have been read.
 
+mod portable;
+
 use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use uuid::Uuid;
 
 use crate::code::Code;
+use portable::Portable;
 
 /// A parent in a call of vmcompute.dll.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,7 +164,22 @@ impl Engine for RecordOnly {
     }
 }
 
-/// The engine of this process.
+/// The engine of this process: the one that `STANDIN_ENGINE` names, or the one that only answers.
 pub(crate) fn current() -> &'static dyn Engine {
-    &RecordOnly
+    static PORTABLE: LazyLock<Portable> = LazyLock::new(Portable::new);
+    static IS_PORTABLE: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("STANDIN_ENGINE").is_some_and(|name| name == "portable"));
+    let portable = match CHOSEN.load(Ordering::Relaxed) {
+        1 => false,
+        2 => true,
+        _ => *IS_PORTABLE,
+    };
+    if portable { &*PORTABLE } else { &RecordOnly }
+}
+
+/// What a test has chosen instead: 1 the one that only answers, 2 the portable one, 0 neither.
+static CHOSEN: AtomicU32 = AtomicU32::new(0);
+
+pub(crate) fn choose(engine: u32) {
+    CHOSEN.store(engine, Ordering::Relaxed);
 }
