@@ -179,6 +179,14 @@ impl Standin {
         assert_eq!(done, 1);
     }
 
+    /// What calls do: 1 they only answer, 2 what the portable storage does.
+    pub(crate) fn engine(&self, engine: u32) {
+        // SAFETY: as above; the type is that of `MountPath`.
+        let done =
+            unsafe { std::mem::transmute::<FARPROC, MountPath>(self.function("StandinEngine"))(engine) };
+        assert_eq!(done, 1);
+    }
+
     /// How many strings were given away and not freed.
     pub(crate) fn live_allocations(&self) -> usize {
         // SAFETY: as above.

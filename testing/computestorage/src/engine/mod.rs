@@ -1,5 +1,6 @@
 //! What a call does, when all its arguments have been read.
 
+mod files;
 mod portable;
 
 use std::path::PathBuf;
@@ -137,6 +138,12 @@ pub(crate) enum Operation {
 pub(crate) trait Engine: Sync {
     /// Does it, or says why not.
     fn perform(&self, operation: Operation) -> Result<(), Code>;
+
+    /// There is a new file system on the volume.
+    fn formatted(&self, volume: Uuid) -> Result<(), Code> {
+        let _ = volume;
+        Ok(())
+    }
 
     /// What becomes of a call on a disk that is none of the stand-in's, about which `code` was found.
     fn foreign_disk(&self, code: Code) -> Result<(), Code>;

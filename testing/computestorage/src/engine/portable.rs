@@ -4,12 +4,14 @@
 //! therefore a folder here, named by the volume's GUID.
 
 use std::path::PathBuf;
+use std::{fs, io};
 
 use layerstone_hcs::{ExportLayerOptions, Guid, LayerChain, LayerData, WritableLayerOptions};
-use layerstone_store::storage::{Error, LayerStorage as _, Portable as Storage};
+use layerstone_store::storage::{Error, LayerStorage as _, Portable as Storage, SANDBOX_DISK};
 
 use crate::code::Code;
-use crate::engine::{Engine, Operation};
+use crate::disk;
+use crate::engine::{Engine, Operation, files};
 
 /// `ERROR_NOT_SUPPORTED`
 const NOT_SUPPORTED: Code = Code::win32(50);
@@ -42,6 +44,24 @@ impl Portable {
     }
 }
 
+impl Portable {
+    /// Removes a layer; or a scratch with its disk, and what is on that.
+    fn destroy(&self, folder: PathBuf) -> Result<(), Code> {
+        let header = match disk::look(&folder.join(SANDBOX_DISK)) {
+            Ok(header) => header,
+            Err(_) => return self.storage.destroy_layer(&folder).map_err(told),
+        };
+        if header.attached != disk::Attached::No {
+            return Err(Code::SHARING_VIOLATION);
+        }
+        let volume = self.volumes.join(header.volume.to_string());
+        if volume.exists() {
+            self.storage.destroy_layer(&volume).map_err(told)?;
+        }
+        Ok(fs::remove_dir_all(folder)?)
+    }
+}
+
 /// The parents of a document.
 fn chain(layer_data: &str) -> Result<LayerChain, Code> {
     let data: LayerData = serde_json::from_str(layer_data).map_err(|_| Code::INVALID_JSON)?;
@@ -63,8 +83,10 @@ impl Engine for Portable {
         let storage = &self.storage;
         match operation {
             Op::HcsImportLayer { layer, source, layer_data } => {
-                storage.import_layer(&layer, &source, &chain(&layer_data)?)
+                storage.import_layer(&layer, &source, &chain(&layer_data)?).map_err(told)?;
+                return Ok(files::lay_out(&source, &layer)?);
             }
+            Op::HcsSetupBaseOSLayer { layer, has_disk: false, .. } => return files::set_up_base(&layer),
             Op::HcsExportLayer { layer, destination, layer_data, options } => {
                 let options = match options.as_deref() {
                     None | Some("") => ExportLayerOptions::default(),
@@ -72,9 +94,7 @@ impl Engine for Portable {
                 };
                 storage.export_layer(&self.folder(layer), &destination, &chain(&layer_data)?, &options)
             }
-            Op::HcsDestroyLayer { layer } | Op::DestroyLayer { layer } => {
-                storage.destroy_layer(&self.folder(layer))
-            }
+            Op::HcsDestroyLayer { layer } | Op::DestroyLayer { layer } => return self.destroy(layer),
             Op::HcsInitializeWritableLayer { layer, layer_data, .. } => {
                 let folder = self.folder(layer);
                 std::fs::create_dir_all(&folder)?;
@@ -91,6 +111,14 @@ impl Engine for Portable {
             _ => return Err(NOT_SUPPORTED),
         }
         .map_err(told)
+    }
+
+    /// Whatever a disk of that name once had on it is gone.
+    fn formatted(&self, volume: Guid) -> Result<(), Code> {
+        match fs::remove_dir_all(self.volumes.join(volume.to_string())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Only a disk of the stand-in has a volume.

@@ -101,6 +101,7 @@ unsafe extern "system" fn HcsFormatWritableLayerVhd(disk: HANDLE) -> HRESULT {
             Err(code) => engine::current().foreign_disk(code),
             Ok(header) if header.formatted => Err(Code::INVALID_PARAMETER),
             Ok(header) => {
+                engine::current().formatted(header.volume)?;
                 // SAFETY: as above.
                 unsafe { disk::write_header(disk, &disk::Header { formatted: true, ..header }) }
             }

@@ -105,6 +105,7 @@ macro_rules! conformance {
                 a_base_volume_is_refused_where_there_are_no_disks;
             paths:
                 names_in_any_script
+                transport_folders_by_verbatim_paths
                 a_path_of_300_characters
                 a_long_name
                 a_nul_in_a_path_is_refused;

@@ -45,6 +45,21 @@ pub fn names_in_any_script(bench: &impl Bench) {
     round_trip(bench, &bench.path("grüße 日本 😀 a&b 'q' %TEMP% {x}"));
 }
 
+/// Transport folders by paths that Windows takes as they are.
+pub fn transport_folders_by_verbatim_paths(bench: &impl Bench) {
+    let storage = bench.storage();
+    let source = verbatim(bench.transport("source", &base_content()));
+    let (layer, out) = (verbatim(bench.path("layer")), verbatim(bench.path("out")));
+    storage
+        .import_layer(&layer, &source, &LayerChain::base())
+        .unwrap_or_else(|error| panic!("{}", crate::chain_of(&error)));
+    std::fs::create_dir(&out).expect("it is new");
+    storage
+        .export_layer(&layer, &out, &LayerChain::base(), &Default::default())
+        .unwrap_or_else(|error| panic!("{}", crate::chain_of(&error)));
+    assert_eq!(contents(&source), contents(&out));
+}
+
 /// A path of more than 300 characters.
 pub fn a_path_of_300_characters(bench: &impl Bench) {
     let mut folder = verbatim(bench.root().to_path_buf());
