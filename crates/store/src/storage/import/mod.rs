@@ -144,18 +144,29 @@ fn import_base<S: LayerStorage>(
 /// Makes the mark; an error when somebody else has, or had it and has written files since the folder was seen empty.
 fn take(layer: &Path, mark: &Path) -> Result<()> {
     match File::create_new(mark) {
-        Ok(_) => {}
+        // On Windows the name of an open file cannot go.
+        Ok(file) => drop(file),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(Error::Exists(layer.to_path_buf()));
         }
         Err(error) => return Err(error).doing("make the file", mark).map_err(Into::into),
     }
-    let mut entries = std::fs::read_dir(layer).doing("read the folder", layer)?;
-    if entries.all(|entry| entry.is_ok_and(|entry| entry.path() == mark)) {
-        return Ok(());
+    let alone = is_alone(layer, mark);
+    if !matches!(alone, Ok(true)) {
+        // A mark that stayed would keep everybody out of the folder, and be part of the layer of somebody else.
+        places::remove(mark)?;
     }
-    places::remove(mark)?;
-    Err(Error::Exists(layer.to_path_buf()))
+    if alone? { Ok(()) } else { Err(Error::Exists(layer.to_path_buf())) }
+}
+
+/// Whether nothing but the mark is in a folder.
+fn is_alone(layer: &Path, mark: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(layer).doing("read the folder", layer)? {
+        if entry.doing("read the folder", layer)?.path() != mark {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn read_archive(

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use layerstone_hcs::schema::PathType;
 use layerstone_hcs::{FilterType, Guid, LayerChain};
 use layerstone_layer::Os;
+use layerstone_oci::durable;
 use serde::{Deserialize, Serialize};
 
 use super::Portable;
@@ -221,7 +222,7 @@ impl Staging {
             }
             _ => {}
         }
-        match fs::rename(made, folder) {
+        match durable::rename(made, folder) {
             // Another import of the same layer was faster.
             Err(_) if folder.exists() => Err(Error::Exists(folder.to_path_buf())),
             renamed => {
@@ -233,7 +234,7 @@ impl Staging {
 
     /// Takes a folder away: it is gone by one rename, its content by and by.
     fn take(&self, folder: &Path) -> Result<()> {
-        fs::rename(folder, self.path.join("removed")).doing("remove", folder)?;
+        durable::rename(folder, &self.path.join("removed")).doing("remove", folder)?;
         Ok(sync_directory(&around(folder)?)?)
     }
 }
