@@ -98,6 +98,8 @@ fn an_import_in_flight_is_not_swept_away_by_others_beside_it() {
     let (reached, is_reached): (Sender<()>, Receiver<()>) = channel();
     let (go_on, may_go_on): (Sender<()>, Receiver<()>) = channel();
     std::thread::scope(|scope| {
+        // Gone when this panics, so that the other one does not wait for ever.
+        let go_on = go_on;
         let slow = scope.spawn(|| {
             let waiting = half(archive(), move || {
                 reached.send(()).unwrap();
