@@ -30,6 +30,7 @@ mod places;
 mod plain;
 mod portable;
 mod scratch;
+mod staging;
 mod steps;
 
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use layerstone_layer::tar::Segment;
 use layerstone_layer::{Finding, Report};
 use layerstone_nt::tar::WindowsMetadata;
 use layerstone_nt::{BasicInfo, FileAttributes, FileTime, UnixTime};
+use layerstone_oci::durable;
 
 use super::content::Content;
 use super::error::{Error, Result};
@@ -147,7 +148,8 @@ impl InPlaceWriter for PlainFiles {
         if places::stat(to)?.is_some() {
             return Err(Error::Exists(to.to_path_buf()));
         }
-        fs::rename(from, to).doing("move to", to).map_err(Into::into)
+        // Patient with those who look at new files.
+        durable::rename(from, to).doing("move to", to).map_err(Into::into)
     }
 
     fn remove(&mut self, path: &Path) -> Result<()> {

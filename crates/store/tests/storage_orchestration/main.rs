@@ -8,6 +8,7 @@ mod base;
 mod fake;
 mod import_base;
 mod import_layer;
+mod import_left;
 mod import_vm;
 
 mod layer_tar;

@@ -39,6 +39,7 @@ use super::error::{Error, Result, io_kind};
 use super::in_place::InPlaceWriter;
 use super::places::{self, Claimed};
 use super::scratch::destroy;
+use super::staging::Staging;
 use super::steps::Steps;
 use super::{LayerForm, LayerStorage};
 use crate::error::IoContext as _;
@@ -47,7 +48,8 @@ use crate::error::IoContext as _;
 const MARK: &str = ".layerstone-importing";
 /// Bytes read from an archive at once.
 const CHUNK: usize = 256 << 10;
-/// What the name of a folder for an import in flight begins with. It is beside the layer's.
+/// What the name of a folder for an import in flight begins with. It is beside the layer's. What a crash left there goes with
+/// the next import beside it.
 pub const STAGING_PREFIX: &str = ".layerstone-import-";
 
 /// How an archive is imported.
@@ -144,18 +146,29 @@ fn import_base<S: LayerStorage>(
 /// Makes the mark; an error when somebody else has, or had it and has written files since the folder was seen empty.
 fn take(layer: &Path, mark: &Path) -> Result<()> {
     match File::create_new(mark) {
-        Ok(_) => {}
+        // On Windows the name of an open file cannot go.
+        Ok(file) => drop(file),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(Error::Exists(layer.to_path_buf()));
         }
         Err(error) => return Err(error).doing("make the file", mark).map_err(Into::into),
     }
-    let mut entries = std::fs::read_dir(layer).doing("read the folder", layer)?;
-    if entries.all(|entry| entry.is_ok_and(|entry| entry.path() == mark)) {
-        return Ok(());
+    let alone = is_alone(layer, mark);
+    if !matches!(alone, Ok(true)) {
+        // A mark that stayed would keep everybody out of the folder, and be part of the layer of somebody else.
+        places::remove(mark)?;
     }
-    places::remove(mark)?;
-    Err(Error::Exists(layer.to_path_buf()))
+    if alone? { Ok(()) } else { Err(Error::Exists(layer.to_path_buf())) }
+}
+
+/// Whether nothing but the mark is in a folder.
+fn is_alone(layer: &Path, mark: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(layer).doing("read the folder", layer)? {
+        if entry.doing("read the folder", layer)?.path() != mark {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn read_archive(
@@ -219,9 +232,11 @@ impl<S: LayerStorage> Import<'_, S> {
         let files = files.as_mut();
         let (mut imported, temporary) = Steps::run(layer, Ours(true), |steps| {
             let claimed = steps.step("look at the folder", |_| vacant(layer))?;
-            let temporary = steps.step("make a staging folder", |_| staging_folder(layer))?;
-            let removed = temporary.clone();
-            steps.undo("remove the staging folder", move |_| places::remove(&removed));
+            let mut staging =
+                steps.step("make a staging folder", |_| Staging::beside(layer, STAGING_PREFIX))?;
+            let made = staging.path().to_path_buf();
+            steps.undo("remove the staging folder", move |_| staging.remove());
+            let temporary = steps.step("find the staging folder", |_| places::literal(&made))?;
             let folder = temporary.join("transport");
             let staged = steps.step("stage the archive", |_| {
                 self.stage(files, archive, &temporary, &folder).inspect_err(|_| files.abandon())
@@ -388,15 +403,6 @@ fn vacant(layer: &Path) -> Result<Claimed> {
         None => Ok(Claimed::Made),
         Some(_) => places::claim(layer),
     }
-}
-
-fn staging_folder(layer: &Path) -> Result<PathBuf> {
-    let beside = match layer.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let made = tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(beside);
-    places::literal(&made.doing("make a folder in", beside)?.keep())
 }
 
 /// Removes a layer that is perhaps not there, or only in part.

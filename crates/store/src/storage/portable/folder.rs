@@ -1,13 +1,14 @@
 //! The folders of layers: their chains, how they come to be, how they go.
 
 use std::collections::HashSet;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use layerstone_hcs::schema::PathType;
 use layerstone_hcs::{FilterType, Guid, LayerChain};
 use layerstone_layer::Os;
+use layerstone_oci::durable;
 use serde::{Deserialize, Serialize};
 
 use super::Portable;
@@ -16,14 +17,11 @@ use super::writable;
 use crate::error::IoContext;
 use crate::layer::{DESCRIPTION, StoredLayer};
 use crate::root::{read_dir_or_empty, read_json, sync_directory, write_staged_json};
+use crate::storage::staging::{self, Staging, around};
 use crate::storage::{Error, Result};
 
 /// Name of the file with the parents as they were given.
 pub(super) const PARENTS: &str = "parents.json";
-
-/// How the names of folders begin that hold work in flight. They lie beside the folder that they are for, so that one
-/// rename ends the work.
-const STAGING: &str = ".layerstone-";
 
 /// A layer below another one, as its importer called it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,57 +151,11 @@ pub(super) fn check_vacant(folder: &Path) -> Result<()> {
     }
 }
 
-/// The folder that another one lies in.
-fn around(folder: &Path) -> Result<PathBuf> {
-    let absolute = std::path::absolute(folder).doing("find", folder)?;
-    match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(_)) => Ok(parent.to_path_buf()),
-        _ => {
-            Err(Error::Invalid { path: folder.to_path_buf(), why: "it is the root of a file system".into() })
-        }
-    }
-}
-
-/// A folder for work in flight, beside the one that it is for. It goes when it is dropped; what a crash left goes with the
-/// next work beside it.
-#[derive(Debug)]
-pub(super) struct Staging {
-    path: PathBuf,
-    /// Held until the folder is about to go.
-    lock: Option<File>,
-}
-
+/// How work in flight becomes a folder, and a folder goes.
 impl Staging {
-    /// Makes one.
-    pub(super) fn beside(folder: &Path) -> Result<Self> {
-        let around = around(folder)?;
-        sweep(&around)?;
-        loop {
-            let path = tempfile::Builder::new()
-                .prefix(STAGING)
-                .rand_bytes(12)
-                .tempdir_in(&around)
-                .doing("create a folder in", &around)?
-                .keep();
-            // Others may sweep the folder away in the moment before it is locked; then there is another one to make.
-            let lock_path = path.join("lock");
-            match File::create_new(&lock_path).map(|file| (file.try_lock(), file)) {
-                Ok((Ok(()), lock)) if lock_path.exists() => {
-                    return Ok(Staging { path, lock: Some(lock) });
-                }
-                Ok((Ok(()) | Err(TryLockError::WouldBlock), _)) => {}
-                Ok((Err(TryLockError::Error(error)), _)) => {
-                    return Err(error).doing("lock", lock_path).map_err(Error::from);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).doing("create", lock_path).map_err(Error::from),
-            }
-        }
-    }
-
     /// A new, empty folder in it.
     pub(super) fn folder(&self) -> Result<PathBuf> {
-        let path = self.path.join("folder");
+        let path = self.path().join("folder");
         fs::create_dir(&path).doing("create", &path)?;
         Ok(path)
     }
@@ -221,7 +173,7 @@ impl Staging {
             }
             _ => {}
         }
-        match fs::rename(made, folder) {
+        match durable::rename(made, folder) {
             // Another import of the same layer was faster.
             Err(_) if folder.exists() => Err(Error::Exists(folder.to_path_buf())),
             renamed => {
@@ -233,45 +185,9 @@ impl Staging {
 
     /// Takes a folder away: it is gone by one rename, its content by and by.
     fn take(&self, folder: &Path) -> Result<()> {
-        fs::rename(folder, self.path.join("removed")).doing("remove", folder)?;
+        durable::rename(folder, &self.path().join("removed")).doing("remove", folder)?;
         Ok(sync_directory(&around(folder)?)?)
     }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // Windows does not let go of the name of an open file.
-        self.lock = None;
-        // What cannot be removed now is swept later.
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-/// Removes what dead processes left in a folder.
-fn sweep(around: &Path) -> Result<()> {
-    for entry in read_dir_or_empty(around)? {
-        let path = entry.path();
-        if !entry.file_name().as_encoded_bytes().starts_with(STAGING.as_bytes()) {
-            continue;
-        }
-        // Whoever works in it holds its lock. Without one it is half removed; or, as long as nothing is in it, just being
-        // made.
-        let lock = match File::options().write(true).open(path.join("lock")) {
-            Ok(file) if file.try_lock().is_ok() => Some(file),
-            Ok(_) => continue,
-            Err(_) => {
-                let left = read_dir_or_empty(&path)?;
-                if left.is_empty() || left.iter().any(|entry| entry.file_name() == "lock") {
-                    continue;
-                }
-                None
-            }
-        };
-        // Others may sweep at the same time.
-        let _ = fs::remove_dir_all(&path);
-        drop(lock);
-    }
-    Ok(())
 }
 
 /// Writes down whose parents a layer in the making has.
@@ -302,6 +218,6 @@ pub(super) fn destroy(storage: &Portable, folder: &Path) -> Result<()> {
     if let Some(by) = attachments.user_of(folder)? {
         return Err(Error::InUse { path: folder.to_path_buf(), by });
     }
-    let staging = Staging::beside(folder)?;
+    let staging = Staging::beside(folder, staging::PREFIX)?;
     staging.take(folder)
 }

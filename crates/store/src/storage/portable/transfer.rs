@@ -22,13 +22,14 @@ use layerstone_layer::{Entry, EntryKind, LayerPath, Metadata, Os, Report};
 
 use super::Portable;
 use super::attached::canonical;
-use super::folder::{Staging, check_vacant, open_chain, open_layer, write_parents};
+use super::folder::{check_vacant, open_chain, open_layer, write_parents};
 use super::writable::{self, Folders};
 use crate::chain::{ChainLayer, ChainNode};
 use crate::error::{Error as StoreError, IoContext};
 use crate::layer::StoredLayer;
 use crate::pipe::{PipeReader, pipe};
 use crate::root::read_dir_or_empty;
+use crate::storage::staging::{self, Staging};
 use crate::storage::{Error, Result};
 use crate::upper::UpperLayer;
 
@@ -44,7 +45,7 @@ pub(super) fn import_archive(
 ) -> Result<()> {
     check_vacant(folder)?;
     let parents = open_chain(chain)?;
-    let staging = Staging::beside(folder)?;
+    let staging = Staging::beside(folder, staging::PREFIX)?;
     let made = staging.folder()?;
     write_parents(&made, chain)?;
     crate::import::store_archive(&made, archive, parents, Os::Windows, storage.limits)?;

@@ -10,11 +10,12 @@ use layerstone_oci::ChainId;
 use serde::{Deserialize, Serialize};
 
 use super::attached::Attachments;
-use super::folder::{NamedParent, Staging, check_vacant, named, open_chain};
+use super::folder::{NamedParent, check_vacant, named, open_chain};
 use super::{Portable, Views};
 use crate::error::IoContext;
 use crate::layer::StoredLayer;
 use crate::root::{read_json, write_staged_json};
+use crate::storage::staging::{self, Staging};
 use crate::storage::{Error, Result};
 
 /// Name of the description.
@@ -68,7 +69,7 @@ pub(super) fn initialize(folder: &Path, chain: &LayerChain) -> Result<()> {
     }
     check_vacant(folder)?;
     let layers = open_chain(chain)?;
-    let staging = Staging::beside(folder)?;
+    let staging = Staging::beside(folder, staging::PREFIX)?;
     let made = staging.folder()?;
     for name in ["upper", "work", VIEW] {
         let path = made.join(name);
