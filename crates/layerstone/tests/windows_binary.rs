@@ -543,12 +543,13 @@ fn the_portable_layer_storage_gives_the_same_bytes() {
         assert_eq!(refused.code, 1, "{}", refused.stderr);
         assert!(refused.stderr.contains("hint: name every parent"), "{}", refused.stderr);
         program.ok(&words(&["hcs", "--portable", "destroy", "@work"]));
-        outs.push([at("base/layer.erofs"), at("app/layer.erofs"), at("base/layer.split")]);
-        outs.push([at("out/Files/Windows/app.exe"), at("app/layer.json"), at("base/layer.json")]);
+        // Their parents are named by paths, which the two programs write in other ways.
+        fs::remove_file(at("app").join("parents.json")).unwrap();
+        outs.push([at("base"), at("app"), at("out")]);
     }
-    let (native, windows) = outs.split_at(2);
-    for (native, windows) in native.iter().flatten().zip(windows.iter().flatten()) {
-        assert!(fs::read(native).unwrap() == fs::read(windows).unwrap(), "{}", windows.display());
+    for (native, windows) in outs[0].iter().zip(&outs[1]) {
+        assert!(files(native).len() > 2, "{}", native.display());
+        assert_same_files(native, windows);
     }
 }
 
