@@ -6,6 +6,8 @@
 mod chain;
 mod disk;
 mod scratch;
+#[cfg(all(test, windows))]
+mod tests;
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
