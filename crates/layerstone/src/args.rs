@@ -1,5 +1,7 @@
 //! The command line as it is typed. What each verb does is in [`crate::cmd`].
 
+pub(crate) mod hcs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -76,6 +78,8 @@ pub(crate) enum Verb {
     Fsck(Fsck),
     /// Show what this host can do, and what is missing
     Doctor,
+    /// Do one operation of Windows layer storage by itself, for debugging
+    Hcs(hcs::Hcs),
     /// Print completions for a shell
     Completions(Completions),
     /// Write the manual pages to a directory

@@ -1,5 +1,7 @@
 //! Errors as the user sees them: what was being done, what went wrong, what to do about it.
 
+pub(crate) mod storage;
+
 use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +12,13 @@ pub(crate) enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] layerstone_store::Error),
+    /// Layer storage.
+    #[error(transparent)]
+    Storage(#[from] layerstone_store::storage::Error),
+    /// Layer storage by a service that this system does not have.
+    #[error("the Host Compute Service is a part of Windows, and this is {}", std::env::consts::OS)]
+    #[cfg_attr(windows, expect(dead_code, reason = "there it is"))]
+    NoService,
     /// An image source.
     #[error(transparent)]
     Oci(#[from] layerstone_oci::Error),
@@ -60,7 +69,8 @@ impl Error {
         match (self, self.store()) {
             (Error::Usage(_), _) => 2,
             (Error::Damage(_), _) | (_, Some(Store::Damaged { .. })) => 3,
-            (_, Some(Store::Unsupported { .. })) => 4,
+            (_, Some(Store::Unsupported { .. })) | (Error::NoService, _) => 4,
+            (Error::Storage(error), _) if storage::is_of_the_host(error) => 4,
             _ => 1,
         }
     }
@@ -70,6 +80,7 @@ impl Error {
         match self {
             Error::Store(layerstone_store::Error::Commit { source, .. }) => Some(source),
             Error::Store(error) => Some(error),
+            Error::Storage(error) => storage::store(error),
             _ => None,
         }
     }
@@ -93,6 +104,11 @@ impl Error {
             }
             last = message;
         }
+        if let Error::Storage(error) = self
+            && let Some(known) = storage::known(error)
+        {
+            text.push_str(&storage::explanation(known));
+        }
         if let Some(hint) = self.hint() {
             text.push_str(&format!("\nhint: {hint}"));
         }
@@ -102,6 +118,19 @@ impl Error {
     fn hint(&self) -> Option<String> {
         use layerstone_oci::Error as Oci;
         use layerstone_store::Error as Store;
+        match self {
+            // What the store says is wrong has its hint below.
+            Error::Storage(error) if storage::store(error).is_none() => {
+                return storage::hint(error).or_else(|| self.hint_by_errno());
+            }
+            Error::NoService => {
+                return Some(
+                    "`--portable` does it with the engine that runs on every system; what takes virtual disks needs Windows"
+                        .into(),
+                );
+            }
+            _ => {}
+        }
         let oci = match self {
             Error::Oci(error) | Error::Store(Store::Oci(error)) => Some(error),
             _ => None,

@@ -455,6 +455,106 @@ fn doctor_says_what_this_host_lacks_and_what_to_do() {
 
 #[test]
 #[ignore = "helper: cargo xtask wine runs it"]
+fn doctor_tells_each_part_of_windows_that_layers_need() {
+    let both = Both::new();
+    let lines = both.windows.json(&["doctor"]);
+    let line = |name: &str| {
+        let found: Vec<_> = lines.as_array().unwrap().iter().filter(|line| line["name"] == name).collect();
+        assert_eq!(found.len(), 1, "{name}: {lines}");
+        found[0]
+    };
+    let detail = |name: &str| line(name)["detail"].as_str().unwrap().to_owned();
+    assert!(line("windows")["ok"] == true && detail("windows").contains("20348"), "{lines}");
+    assert!(line("elevated")["ok"].is_boolean());
+    for privilege in
+        ["SeBackupPrivilege", "SeRestorePrivilege", "SeSecurityPrivilege", "SeManageVolumePrivilege"]
+    {
+        assert_eq!(line(privilege)["ok"], detail(privilege).starts_with("held"), "{lines}");
+    }
+    // Wine has the third of the DLLs alone.
+    for (library, build) in [("computestorage.dll", "17763"), ("vmcompute.dll", "14393")] {
+        assert_eq!(line(library)["ok"], false, "{lines}");
+        for part in ["0x8007007e", "ERROR_MOD_NOT_FOUND", build] {
+            assert!(detail(library).contains(part), "{library}: {lines}");
+        }
+        let hint = line(library)["hint"].as_str().unwrap();
+        assert!(hint.contains("Enable-WindowsOptionalFeature"), "{hint}");
+    }
+    assert_eq!(
+        (&line("virtdisk.dll")["ok"], detail("virtdisk.dll")),
+        (&true.into(), "5 of 5 functions".into())
+    );
+    let volume = detail("volume");
+    assert_eq!(line("volume")["ok"], volume.contains(" is NTFS, "), "{volume}");
+    assert!(volume.contains(" free of "), "{volume}");
+    assert_eq!(line("filters")["required"], false);
+    // Windows attaches layers in another way than Linux, so that this is no fault of the host.
+    assert_eq!((&line("linux")["ok"], &line("linux")["required"]), (&false.into(), &false.into()));
+    // Both programs give documents of the same shape.
+    for lines in [&lines, &both.native.json(&["doctor"])] {
+        for line in lines.as_array().unwrap() {
+            for name in line.as_object().unwrap().keys() {
+                assert!(["name", "ok", "required", "detail", "hint"].contains(&name.as_str()), "{line}");
+            }
+            assert!(line["required"].is_boolean(), "{line}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "helper: cargo xtask wine runs it"]
+fn the_portable_layer_storage_gives_the_same_bytes() {
+    let both = Both::new();
+    both.import(&carried("windows"));
+    // Layers as tar files: the sample's own, which another tool has made.
+    let mut outs = Vec::new();
+    for (program, side) in [(&both.native, "native"), (&both.windows, "windows")] {
+        let at = |name: &str| both.folder.path().join(format!("{side}-{name}"));
+        let words = |words: &[&str]| -> Vec<OsString> {
+            words
+                .iter()
+                .map(|word| match word.strip_prefix('@') {
+                    Some(name) => program.path(&at(name)),
+                    None => word.into(),
+                })
+                .collect()
+        };
+        let written = program.json(&words(&["export", "--format", "oci", "sample/windows:1", "@layout"]));
+        let blob = |nth: usize| {
+            let digest = written["layers"][nth]["digest"].as_str().unwrap().trim_start_matches("sha256:");
+            format!("@layout/blobs/sha256/{digest}")
+        };
+        program.ok(&words(&["hcs", "--portable", "import-archive", "@base", &blob(0)]));
+        program.ok(&words(&["hcs", "--portable", "import-archive", "@app", &blob(1), "--parent", "@base"]));
+        program.ok(&words(&["hcs", "--portable", "export", "@base", "@out"]));
+        program.ok(&words(&[
+            "hcs",
+            "--portable",
+            "initialize",
+            "@work",
+            "--parent",
+            "@app",
+            "--parent",
+            "@base",
+        ]));
+        let wrong =
+            words(&["hcs", "--portable", "initialize", "@no", "--parent", "@base", "--parent", "@app"]);
+        let refused = program.call(&wrong);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        assert!(refused.stderr.contains("hint: name every parent"), "{}", refused.stderr);
+        program.ok(&words(&["hcs", "--portable", "destroy", "@work"]));
+        // Their parents are named by paths, which the two programs write in other ways.
+        fs::remove_file(at("app").join("parents.json")).unwrap();
+        outs.push([at("base"), at("app"), at("out")]);
+    }
+    for (native, windows) in outs[0].iter().zip(&outs[1]) {
+        assert!(files(native).len() > 2, "{}", native.display());
+        assert_same_files(native, windows);
+    }
+}
+
+#[test]
+#[ignore = "helper: cargo xtask wine runs it"]
 fn the_demo_works_and_says_what_is_missing() {
     let both = Both::new();
     let keep = both.folder.path().join("demo");

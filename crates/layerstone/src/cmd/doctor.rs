@@ -1,5 +1,8 @@
 //! `doctor`: what this host can do.
 
+#[cfg(windows)]
+mod windows;
+
 use serde::Serialize;
 
 use super::App;
@@ -9,6 +12,8 @@ use crate::error::Result;
 struct Line {
     name: String,
     ok: bool,
+    /// Something does not work without it that this system is there for.
+    required: bool,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
@@ -16,17 +21,23 @@ struct Line {
 
 pub(crate) fn run(app: &App) -> Result<()> {
     let mut lines = vec![store_line(app)];
+    #[cfg(windows)]
+    lines.extend(windows::lines(&app.root));
     for capability in layerstone_store::attach::probe() {
         lines.push(Line {
             name: capability.name.to_string(),
             ok: capability.available,
+            // On Windows layers are attached in another way.
+            required: capability.required && !cfg!(windows),
             detail: capability.detail,
             hint: capability.hint,
         });
     }
     app.print(&lines, |out| {
         for line in &lines {
-            writeln!(out, "{}  {}: {}", if line.ok { "ok     " } else { "missing" }, line.name, line.detail)?;
+            let state = if line.ok { "ok     " } else { "missing" };
+            let optional = if line.ok || line.required { "" } else { " (not required)" };
+            writeln!(out, "{state}  {}{optional}: {}", line.name, line.detail)?;
             if let Some(hint) = &line.hint {
                 writeln!(out, "         {hint}")?;
             }
@@ -41,13 +52,20 @@ fn store_line(app: &App) -> Line {
     let place = app.root.display();
     if !app.root.exists() {
         let detail = format!("{place} does not exist yet; the first import makes it");
-        return Line { name, ok: true, detail, hint: None };
+        return Line { name, ok: true, required: true, detail, hint: None };
     }
     match app.existing_store().and_then(|store| Ok(store.stage().map(drop)?)) {
-        Ok(()) => Line { name, ok: true, detail: format!("{place} can be read and written"), hint: None },
+        Ok(()) => Line {
+            name,
+            ok: true,
+            required: true,
+            detail: format!("{place} can be read and written"),
+            hint: None,
+        },
         Err(error) => Line {
             name,
             ok: false,
+            required: true,
             detail: format!("{place}: {error}"),
             hint: Some("choose another store with --root, or run as its owner".into()),
         },

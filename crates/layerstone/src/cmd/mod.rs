@@ -3,6 +3,7 @@
 mod bytes;
 mod demo;
 mod doctor;
+mod hcs;
 mod import;
 mod inspect;
 mod keep;
@@ -140,6 +141,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Verb::Df => keep::df(&app),
         Verb::Fsck(args) => keep::fsck(&app, &args),
         Verb::Doctor => doctor::run(&app),
+        Verb::Hcs(args) => hcs::run(&app, &args),
         Verb::Completions(args) => shell::completions(&args),
         Verb::Man(args) => shell::man(&args),
     }
