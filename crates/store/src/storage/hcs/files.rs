@@ -181,7 +181,7 @@ impl InPlaceWriter for BackupFiles {
         if places::stat(&to)?.is_some() {
             return Err(Error::Exists(to));
         }
-        fs::rename(from, &to).doing("move to", &to).map_err(Into::into)
+        layerstone_oci::durable::rename(&from, &to).doing("move to", &to).map_err(Into::into)
     }
 
     fn remove(&mut self, path: &Path) -> Result<()> {
