@@ -30,11 +30,13 @@ const HIVES: [(&str, &str); 5] = [
 pub(super) fn lay_out(source: &Path, layer: &Path) -> io::Result<()> {
     let wrong = |error: layerstone_layer::transport::Error| io::Error::new(io::ErrorKind::InvalidData, error);
     let mut reader = TransportReader::open(source, ReadOptions::lenient()).map_err(wrong)?;
-    fs::create_dir_all(layer.join("Files"))?;
+    for tree in ["Files", "Hives"] {
+        fs::create_dir_all(layer.join(tree))?;
+    }
     let mut buffer = vec![0; 64 << 10];
     while let Some(entry) = reader.next_entry().map_err(wrong)? {
         let Ok(path) = std::str::from_utf8(entry.path.as_bytes()) else { continue };
-        if !path.starts_with("Files/") {
+        if !path.starts_with("Files/") && !path.starts_with("Hives/") {
             continue;
         }
         let target: PathBuf = path.split('/').fold(layer.to_path_buf(), |folder, name| folder.join(name));
