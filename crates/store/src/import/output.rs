@@ -90,6 +90,17 @@ impl DirectOutput {
     }
 }
 
+impl Drop for DirectOutput {
+    /// Waits for the thread, which has the file open: whoever gives up removes its directory next, and Windows keeps a name
+    /// for as long as anybody has the file open.
+    fn drop(&mut self) {
+        self.to_writer = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
 impl ImageOutput for DirectOutput {
     fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
