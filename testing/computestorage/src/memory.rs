@@ -1,16 +1,20 @@
 //! Strings that the client has to free, and whether it did.
 //!
 //! `HcsGetLayerVhdMountPath` gives a string of `LocalAlloc`, and the client owes a `LocalFree`. Nothing tells the stand-in
-//! when that happens, but the process heap, from which `LocalAlloc(LMEM_FIXED)` takes its blocks, can be asked whether a
-//! block is there. Another block may have taken the place of a freed one; therefore each of ours carries a number behind its
-//! NUL that no other has, and only a block that still has it counts as alive.
+//! when that happens, and a heap must not be asked about blocks that it does not have any more. But a block as large as
+//! these lies in pages of its own, which go when it is freed: then what is read there, with a call that only fails where
+//! nothing is, are not the bytes that were written. Others may get the same pages later; therefore each block carries a
+//! number behind its NUL that no other has.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use windows_sys::Win32::System::Memory::{
-    GetProcessHeap, HeapLock, HeapSize, HeapUnlock, HeapValidate, LMEM_FIXED, LocalAlloc,
-};
+use windows_sys::Win32::System::Diagnostics::Debug::ReadProcessMemory;
+use windows_sys::Win32::System::Memory::{LMEM_FIXED, LocalAlloc};
+use windows_sys::Win32::System::Threading::GetCurrentProcess;
+
+/// Above what heaps keep among their small blocks: 1 MiB on Windows, half of that under Wine.
+const BLOCK: usize = 4 << 20;
 
 /// Nothing else begins with this by chance.
 const MARK: u64 = 0x5374_616e_6469_6e21;
@@ -18,8 +22,8 @@ const MARK: u64 = 0x5374_616e_6469_6e21;
 #[derive(Debug)]
 struct Given {
     address: usize,
-    /// Bytes of the whole block.
-    size: usize,
+    /// Byte at which the mark and the number are.
+    tail: usize,
     number: u64,
 }
 
@@ -28,23 +32,23 @@ static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 /// A string for the client, with its NUL. Null when there is no memory.
 pub(crate) fn give(text: &[u16]) -> *mut u16 {
-    let string = (text.len() + 1) * 2;
-    let size = string + 16;
+    let tail = (text.len() + 1) * 2;
+    let size = BLOCK.max(tail + 16);
     // SAFETY: a fixed block of that size; nothing is passed in.
     let block = unsafe { LocalAlloc(LMEM_FIXED, size) }.cast::<u8>();
     if block.is_null() {
         return std::ptr::null_mut();
     }
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-    let mut bytes = Vec::with_capacity(size);
+    let mut bytes = Vec::with_capacity(tail + 16);
     bytes.extend(text.iter().flat_map(|unit| unit.to_le_bytes()));
     bytes.extend([0; 2]);
     bytes.extend(MARK.to_le_bytes());
     bytes.extend(number.to_le_bytes());
-    // SAFETY: the block is `size` bytes large, as is `bytes`, and nobody else knows it yet.
+    // SAFETY: the block is no smaller than `bytes`, and nobody else knows it yet.
     unsafe { block.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    given.push(Given { address: block.expose_provenance(), size, number });
+    given.push(Given { address: block.expose_provenance(), tail, number });
     // A block of the heap is aligned for anything.
     block.cast()
 }
@@ -57,25 +61,20 @@ pub(crate) fn live() -> usize {
 }
 
 fn is_alive(given: &Given) -> bool {
-    let block: *const u8 = std::ptr::with_exposed_provenance(given.address);
-    // SAFETY: the process heap is there as long as the process.
-    let heap = unsafe { GetProcessHeap() };
-    // SAFETY: it is a heap with a lock, which is given back below. Nobody frees or takes a block meanwhile.
-    if unsafe { HeapLock(heap) } == 0 {
-        return true;
-    }
-    // SAFETY: asks whether there is a block at that address; the address itself may be anything.
-    let mut alive = unsafe { HeapValidate(heap, 0, block.cast()) } != 0;
-    // SAFETY: there is such a block, and the lock keeps it.
-    alive = alive && unsafe { HeapSize(heap, 0, block.cast()) } >= given.size;
-    if alive {
-        let mut tail = [0u8; 16];
-        // SAFETY: the block has at least `size` bytes, and these are the last 16 of them. It may be somebody else's by now, who
-        // may be writing to it: then what is read is anything, which is all right for bytes that are only compared.
-        unsafe { block.add(given.size - 16).copy_to_nonoverlapping(tail.as_mut_ptr(), 16) };
-        alive = tail[..8] == MARK.to_le_bytes() && tail[8..] == given.number.to_le_bytes();
-    }
-    // SAFETY: locked above.
-    unsafe { HeapUnlock(heap) };
-    alive
+    let mut found = [0u8; 16];
+    let mut read = 0;
+    // SAFETY: the buffer is as large as is said. The address may be anything: the system looks before it reads.
+    let done = unsafe {
+        ReadProcessMemory(
+            GetCurrentProcess(),
+            std::ptr::without_provenance(given.address + given.tail),
+            found.as_mut_ptr().cast(),
+            found.len(),
+            &mut read,
+        )
+    };
+    done != 0
+        && read == found.len()
+        && found[..8] == MARK.to_le_bytes()
+        && found[8..] == given.number.to_le_bytes()
 }
