@@ -76,3 +76,23 @@ fn bench(case: &str) -> Option<HcsBench> {
 }
 
 layerstone_conformance::conformance!(bench);
+layerstone_conformance::conformance_of_views!(
+    bench,
+    #[ignore = "helper: no filter stands in for that of Windows; docs/windows-host.md runs it"]
+);
+
+#[test]
+fn a_scratch_that_fails_at_any_call_leaves_nothing() {
+    const TEST: &str = "a_scratch_that_fails_at_any_call_leaves_nothing";
+    match bench(TEST) {
+        Some(bench) if bench.standin.is_none() => {
+            layerstone_testing::skip(TEST, "the functions of Windows cannot be told to fail");
+        }
+        Some(bench) => {
+            layerstone_conformance::cases::orchestration::a_scratch_that_fails_at_any_call_leaves_nothing(
+                &bench,
+            )
+        }
+        None => {}
+    }
+}

@@ -187,9 +187,6 @@ pub fn refuses_a_scratch_that_is_not_attached(bench: &impl Bench) {
 
 /// The changes of an attached scratch: what was written, what was removed, and nothing else but the directories on the way.
 pub fn gives_what_a_scratch_has_changed(bench: &impl Bench) {
-    if !bench.shows_files() {
-        return;
-    }
     let (_, upper) = bench.two_layers();
     let chain = bench.above(&upper);
     let scratch = bench.scratch("scratch", &chain);

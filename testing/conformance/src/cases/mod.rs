@@ -67,8 +67,7 @@ macro_rules! conformance {
                 refuses_a_missing_layer
                 refuses_a_layer_without_its_chain
                 refuses_the_chain_of_another_layer
-                refuses_a_scratch_that_is_not_attached
-                gives_what_a_scratch_has_changed;
+                refuses_a_scratch_that_is_not_attached;
             destroy:
                 removes_a_layer_and_nothing_else
                 refuses_a_missing_layer
@@ -77,7 +76,6 @@ macro_rules! conformance {
                 refuses_an_attached_scratch;
             scratch:
                 is_attached_and_detached_again_and_again
-                shows_its_parents_and_keeps_what_is_written
                 lies_over_a_hundred_layers
                 two_share_their_parents
                 refuses_to_be_initialized_without_parents
@@ -113,7 +111,6 @@ macro_rules! conformance {
                 a_scratch_is_made_and_destroyed
                 a_scratch_that_is_dropped_is_detached
                 a_scratch_over_missing_parents_leaves_nothing
-                a_scratch_that_fails_at_any_call_leaves_nothing
                 a_layer_comes_from_its_archive
                 an_archive_that_is_cut_off_leaves_nothing;
             concurrent:
@@ -125,15 +122,33 @@ macro_rules! conformance {
     };
 }
 
+/// As [`conformance!`](crate::conformance), of the cases that look at the files of attached scratches. Attributes for the tests
+/// may stand behind the function.
+#[macro_export]
+macro_rules! conformance_of_views {
+    ($bench:path $(, #[$attribute:meta])?) => {
+        mod views {
+            use super::*;
+            $crate::conformance_tests! {
+                $bench $(, #[$attribute])?;
+                export: gives_what_a_scratch_has_changed;
+                scratch: shows_its_parents_and_keeps_what_is_written;
+            }
+        }
+    };
+}
+
 /// Makes tests of the cases that are named.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_tests {
-    ($bench:path; $($module:ident: $($case:ident)*;)*) => {$(
+    ($bench:path; $($cases:tt)*) => { $crate::conformance_tests! { $bench, #[cfg(all())]; $($cases)* } };
+    ($bench:path, #[$attribute:meta]; $($module:ident: $($case:ident)*;)*) => {$(
         mod $module {
             use super::*;
             $(
                 #[test]
+                #[$attribute]
                 fn $case() {
                     if let Some(bench) = $bench(concat!(stringify!($module), "_", stringify!($case))) {
                         $crate::cases::$module::$case(&bench);

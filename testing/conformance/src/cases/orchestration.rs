@@ -4,8 +4,7 @@ use layerstone_hcs::LayerChain;
 use layerstone_layer::tar::TarWriter;
 use layerstone_layer::transport::{ReadOptions, TransportReader, copy_to_tar};
 use layerstone_store::storage::{
-    Error, ImportArchiveOptions, LayerForm, LayerStorage as _, ScratchForm, ScratchLayer, ScratchOptions,
-    import_archive,
+    Error, ImportArchiveOptions, LayerForm, LayerStorage as _, ScratchLayer, ScratchOptions, import_archive,
 };
 
 use crate::{Bench, BenchExt as _, Item, base_content, chain_of};
@@ -61,9 +60,6 @@ pub fn a_scratch_over_missing_parents_leaves_nothing(bench: &impl Bench) {
 
 /// Whichever call fails on the way to a scratch, nothing stays, and the error is the one of that call.
 pub fn a_scratch_that_fails_at_any_call_leaves_nothing(bench: &impl Bench) {
-    if bench.storage().scratch_form() == ScratchForm::Folder {
-        return;
-    }
     let (_, upper) = bench.two_layers();
     let chain = bench.above(&upper);
     let before = bench.listing();

@@ -42,9 +42,6 @@ pub fn is_attached_and_detached_again_and_again(bench: &impl Bench) {
 
 /// What it shows: the parents merged, and what was written into it; also after it was attached anew. The parents stay.
 pub fn shows_its_parents_and_keeps_what_is_written(bench: &impl Bench) {
-    if !bench.shows_files() {
-        return;
-    }
     let (chain, scratch) = prepared(bench);
     let storage = bench.storage();
     let view = storage.scratch_files(&scratch);
