@@ -183,6 +183,10 @@ pub(crate) struct Tree {
     /// How deep to go
     #[arg(long, value_name = "N")]
     pub(crate) depth: Option<usize>,
+    /// Show the Windows registry from KEY down, as all layers together make it; of a layer, its own changes.
+    /// KEY is a path like `HKLM\SOFTWARE\Microsoft`; `HKLM` alone shows all hives
+    #[arg(long, value_name = "KEY", conflicts_with = "path")]
+    pub(crate) registry: Option<String>,
     /// Which platform, where the name stands for several
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<Platform>,
@@ -192,8 +196,13 @@ pub(crate) struct Tree {
 pub(crate) struct Cat {
     /// An image or scratch
     pub(crate) object: String,
-    /// Which file; Windows paths are understood for Windows images
-    pub(crate) path: String,
+    /// Which file; Windows paths are understood for Windows images. With --registry, the name of a value; that without a
+    /// name is taken when there is none
+    #[arg(required_unless_present = "registry")]
+    pub(crate) path: Option<String>,
+    /// Print a value of this key of the Windows registry: text as UTF-8, numbers in decimal, anything else as its bytes
+    #[arg(long, value_name = "KEY")]
+    pub(crate) registry: Option<String>,
     /// Which platform, where the name stands for several
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<Platform>,

@@ -25,6 +25,32 @@ pub(crate) enum Error {
     /// Comparing.
     #[error(transparent)]
     Diff(#[from] layerstone_layer::diff::Error<layerstone_store::Error>),
+    /// No layer of the object has the hive.
+    #[error("`{object}` has no registry hive for {hives}")]
+    NoHive {
+        /// Where the hives would be mounted.
+        hives: String,
+        /// The image, layer or scratch.
+        object: String,
+    },
+    /// The registry has no such key.
+    #[error("the registry of `{object}` has no key `{key}`")]
+    NoKey {
+        /// Which key.
+        key: String,
+        /// The image, layer or scratch.
+        object: String,
+    },
+    /// The key has no such value.
+    #[error("the key `{key}` in the registry of `{object}` has no value `{value}`")]
+    NoValue {
+        /// Which value; empty for that without a name.
+        value: String,
+        /// Of which key.
+        key: String,
+        /// The image, layer or scratch.
+        object: String,
+    },
     /// The system.
     #[error("cannot {doing} `{}`", path.display())]
     Io {
@@ -122,6 +148,17 @@ impl Error {
             // What the store says is wrong has its hint below.
             Error::Storage(error) if storage::store(error).is_none() => {
                 return storage::hint(error).or_else(|| self.hint_by_errno());
+            }
+            Error::NoHive { .. } => {
+                return Some(
+                    "only Windows images have a registry; a layer above the base may change none of it"
+                        .into(),
+                );
+            }
+            Error::NoKey { .. } | Error::NoValue { .. } => {
+                return Some(
+                    "`layerstone tree OBJECT --registry KEY --depth 1` lists what is in a key".into(),
+                );
             }
             Error::NoService => {
                 return Some(

@@ -132,6 +132,28 @@ pub enum Error {
         /// What it fits.
         fits: Vec<String>,
     },
+    /// A registry hive of a layer is damaged, or is none.
+    #[error("the registry hive `{path}` of layer {layer}")]
+    Hive {
+        /// The layer, counted from 0 for the base.
+        layer: usize,
+        /// Which file.
+        path: LayerPath,
+        /// What is wrong with it.
+        source: layerstone_nt::hive::Error,
+    },
+    /// A registry hive or its log is over the limit.
+    #[error("the registry hive `{path}` of layer {layer} has {size} bytes; {limit} are read at most")]
+    HiveTooLarge {
+        /// The layer, counted from 0 for the base.
+        layer: usize,
+        /// Which file.
+        path: LayerPath,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A path is not in an image or layer.
     #[error("`{path}` is not in {place}")]
     NoPath {

@@ -9,22 +9,26 @@ use layerstone_nt::name::eq_ignore_case;
 
 use super::object::{self, Object};
 use super::tree::not_a_file;
-use super::{App, stdout_failed};
+use super::{App, hive, stdout_failed};
 use crate::args::Cat;
-use crate::error::{IoContext as _, Result};
+use crate::error::{Error, IoContext as _, Result};
 
 pub(crate) fn cat(app: &App, args: &Cat) -> Result<()> {
     let store = app.existing_store()?;
+    if let Some(key) = &args.registry {
+        return hive::cat(app, &store, args, key);
+    }
+    let Some(path) = &args.path else { return Err(Error::Usage("a PATH is needed".into())) };
     match object::find(&store, &args.object, args.platform.as_ref())? {
         Object::Image(image) => {
-            print(&store.chain_view(&image.chain_ids(), image.os())?, &args.path, image.os(), &args.object)
+            print(&store.chain_view(&image.chain_ids(), image.os())?, path, image.os(), &args.object)
         }
         Object::Scratch(scratch) => {
-            print(&store.scratch_view(&scratch)?, &args.path, scratch.description().os, &args.object)
+            print(&store.scratch_view(&scratch)?, path, scratch.description().os, &args.object)
         }
         Object::Layer(layer) => {
             let os = layer.description().os;
-            print(&Merged::new(vec![layer], os), &args.path, os, &args.object)
+            print(&Merged::new(vec![layer], os), path, os, &args.object)
         }
     }
 }

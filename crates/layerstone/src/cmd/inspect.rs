@@ -1,6 +1,7 @@
 //! `inspect`.
 
-use layerstone_store::{Description, Store, StoredImage};
+use layerstone_layer::Os;
+use layerstone_store::{Description, Store, StoredImage, WindowsVersion};
 use serde::Serialize;
 
 use super::App;
@@ -19,6 +20,9 @@ struct Image<'a> {
     media_type: Option<&'a str>,
     platform: String,
     os_version: Option<&'a str>,
+    /// What the registry of a Windows image says that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry: Option<WindowsVersion>,
     config_digest: String,
     layers: Vec<ImageLayer>,
     config: &'a serde_json::Map<String, serde_json::Value>,
@@ -64,6 +68,30 @@ pub(crate) fn run(app: &App, args: &Inspect) -> Result<()> {
     }
 }
 
+/// The version in the image's registry. What cannot be read is a remark: the rest of the image can be shown all the same.
+fn windows_version(app: &App, store: &Store, image: &StoredImage) -> Option<WindowsVersion> {
+    if image.os() != Os::Windows {
+        return None;
+    }
+    let read = store.chain_view(&image.chain_ids(), image.os());
+    match read.and_then(|view| WindowsVersion::of(view.layers())) {
+        Ok(version) => version,
+        Err(error) => {
+            app.remark(format_args!("remark: {}", crate::error::Error::from(error).report()));
+            None
+        }
+    }
+}
+
+/// How the configuration's claim compares with the registry.
+fn agreement(claimed: Option<&str>, found: &str) -> String {
+    match claimed {
+        Some(claimed) if claimed == found => "(as the configuration says)".into(),
+        Some(claimed) => format!("(the configuration says {claimed})"),
+        None => "(the configuration says nothing)".into(),
+    }
+}
+
 fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
     let mut layers = Vec::new();
     let parts = image.manifest.layers().iter().zip(image.config.diff_ids()).zip(image.chain_ids());
@@ -88,6 +116,7 @@ fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
         media_type: Some(media_type),
         platform: image.config.platform().to_string(),
         os_version: image.config.os_version(),
+        registry: windows_version(app, store, image),
         config_digest: image.config.digest().to_string(),
         layers,
         config: image.config.raw(),
@@ -97,6 +126,15 @@ fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
         writeln!(out, "manifest  {}", view.manifest)?;
         writeln!(out, "config    {}", view.config_digest)?;
         writeln!(out, "platform  {}", view.platform)?;
+        if let Some(windows) = &view.registry {
+            let parts = [&windows.product, &windows.edition, &windows.installation, &windows.release];
+            let named: Vec<_> = parts.into_iter().flatten().map(String::as_str).collect();
+            write!(out, "registry  {}", windows.version)?;
+            if !named.is_empty() {
+                write!(out, "  {}", named.join(", "))?;
+            }
+            writeln!(out, "  {}", agreement(view.os_version, &windows.version))?;
+        }
         if let Some(created) = image.config.created() {
             writeln!(out, "created   {created}")?;
         }

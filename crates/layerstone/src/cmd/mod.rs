@@ -4,6 +4,7 @@ mod bytes;
 mod demo;
 mod doctor;
 mod hcs;
+mod hive;
 mod import;
 mod inspect;
 mod keep;

@@ -9,8 +9,8 @@ use layerstone_layer::view::{LayerView, Node, NodeKind};
 use layerstone_store::{Store, StoredLayer};
 use serde::Serialize;
 
-use super::App;
 use super::object::{self, Object};
+use super::{App, hive};
 use crate::args::Tree;
 use crate::error::{Error, Result};
 use crate::ui::text;
@@ -56,6 +56,9 @@ struct Row {
 
 pub(crate) fn run(app: &App, args: &Tree) -> Result<()> {
     let store = app.existing_store()?;
+    if let Some(key) = &args.registry {
+        return hive::tree(app, &store, args, key);
+    }
     let found = object::find(&store, &args.object, args.platform.as_ref())?;
     let rows = rows(&store, &found, args)?;
     app.print(&rows, |out| print(out, &rows, args.long))
@@ -236,16 +239,7 @@ fn print(out: &mut dyn Write, rows: &[Row], long: bool) -> io::Result<()> {
         if long {
             out.write_all(row.long().as_bytes())?;
         }
-        for (level, more) in row.more.iter().enumerate() {
-            let is_last_level = level + 1 == row.depth;
-            out.write_all(match (is_last_level, more) {
-                (true, true) => "├── ".as_bytes(),
-                (true, false) => "└── ".as_bytes(),
-                (false, true) => "│   ".as_bytes(),
-                (false, false) => b"    ",
-            })?;
-        }
-        write!(out, "{}", row.name)?;
+        write!(out, "{}{}", text::branches(&row.more), row.name)?;
         if row.kind == "directory" && row.name != "." {
             write!(out, "/")?;
         }

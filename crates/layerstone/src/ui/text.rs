@@ -36,6 +36,13 @@ pub(crate) fn count(n: u64, what: &str) -> String {
     }
 }
 
+/// The lines in front of a name in a tree: for each level above, `more` says whether siblings follow there.
+pub(crate) fn branches(more: &[bool]) -> String {
+    let Some((last, above)) = more.split_last() else { return String::new() };
+    let above = above.iter().map(|more| if *more { "│   " } else { "    " });
+    above.chain([if *last { "├── " } else { "└── " }]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

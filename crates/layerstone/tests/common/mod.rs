@@ -30,9 +30,19 @@ impl Dir {
         self.call_with(line, None)
     }
 
-    pub(crate) fn call_with(&self, line: &str, stdin: Option<&Path>) -> Called {
+    /// Calls with these words as they are.
+    pub(crate) fn call_words(&self, words: &[String]) -> Called {
+        Called::of(self.command().args(words).stdin(Stdio::null()).output().expect("the binary runs"))
+    }
+
+    fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_layerstone"));
         command.env("LAYERSTONE_ROOT", self.path("store")).env("LAYERSTONE_RUNTIME_DIR", self.path("run"));
+        command
+    }
+
+    pub(crate) fn call_with(&self, line: &str, stdin: Option<&Path>) -> Called {
+        let mut command = self.command();
         for word in line.split(' ') {
             match word.strip_prefix('@') {
                 Some(name) => command.arg(self.path(name)),

@@ -93,6 +93,11 @@ impl<'h> Merged<'h> {
     pub fn walk(&self) -> MergedWalk<'h> {
         MergedWalk::new(self)
     }
+
+    /// As [`walk`](Self::walk), from one of this registry's keys down.
+    pub fn walk_from(&self, key: MergedKey<'h>) -> MergedWalk<'h> {
+        MergedWalk::from(self, Some(Ok(key)))
+    }
 }
 
 /// One hive's part in a merged key.

@@ -19,15 +19,19 @@ pub struct MergedWalk<'h> {
 
 impl<'h> MergedWalk<'h> {
     pub(super) fn new(merged: &Merged<'h>) -> Self {
-        let sizes = || merged.hives().iter().map(|hive| hive.cells());
-        let limit = sizes().map(|cells| cells.most_elements()).sum();
         let root = match merged.root() {
             Ok(root) => root.map(Ok),
             // Which one it was, the error itself does not say; without a root there is nothing to show.
             Err(error) => Some(Err(HiveError { hive: 0, error })),
         };
+        Self::from(merged, root)
+    }
+
+    pub(super) fn from(merged: &Merged<'h>, start: Option<Result<MergedKey<'h>, HiveError>>) -> Self {
+        let sizes = || merged.hives().iter().map(|hive| hive.cells());
+        let limit = sizes().map(|cells| cells.most_elements()).sum();
         Self {
-            pending: root.map(|root| (0, root)).into_iter().collect(),
+            pending: start.map(|start| (0, start)).into_iter().collect(),
             path: Vec::new(),
             met: sizes().map(|cells| CellSet::new(cells.bins.len())).collect(),
             elements: limit,
@@ -35,9 +39,16 @@ impl<'h> MergedWalk<'h> {
         }
     }
 
-    /// The keys from the root's subkey down to the key given last: its path. Empty at the root.
+    /// The keys below the one where the walk started, down to the one given last: its path. Empty at the start.
     pub fn path(&self) -> &[MergedKey<'h>] {
         &self.path
+    }
+
+    /// Leaves out what is below the key given last.
+    pub fn skip_subkeys(&mut self) {
+        while self.pending.last().is_some_and(|(level, _)| *level > self.path.len()) {
+            self.pending.pop();
+        }
     }
 
     fn enter(&mut self, level: usize, key: MergedKey<'h>) -> Result<MergedKey<'h>, HiveError> {

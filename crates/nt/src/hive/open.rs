@@ -79,7 +79,12 @@ impl<'d> Hive<'d> {
 
     /// All keys.
     pub fn walk(&self) -> Walk<'_> {
-        Walk::new(self)
+        Walk::new(self, self.root())
+    }
+
+    /// The keys from one of this hive's down.
+    pub fn walk_from<'h>(&'h self, key: Key<'h>) -> Walk<'h> {
+        Walk::new(self, Ok(key))
     }
 
     /// Looks at everything: bins, cells, and the tree of keys with all that belongs to it.

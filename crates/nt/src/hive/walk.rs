@@ -20,11 +20,11 @@ pub struct Walk<'h> {
 }
 
 impl<'h> Walk<'h> {
-    pub(super) fn new(hive: &'h Hive<'_>) -> Self {
+    pub(super) fn new(hive: &'h Hive<'_>, start: Result<Key<'h>>) -> Self {
         let cells = hive.cells();
         Self {
             cells,
-            start: Some(hive.root()),
+            start: Some(start),
             stack: Vec::new(),
             met: CellSet::new(cells.bins.len()),
             elements: cells.most_elements(),
@@ -32,7 +32,7 @@ impl<'h> Walk<'h> {
         }
     }
 
-    /// The keys from the root's subkey down to the key given last: its path. Empty at the root.
+    /// The keys below the one where the walk started, down to the one given last: its path. Empty at the start.
     pub fn path(&self) -> impl Iterator<Item = Key<'h>> + '_ {
         self.stack.iter().skip(1).map(|(key, _)| *key)
     }
