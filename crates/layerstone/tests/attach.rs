@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+#[allow(dead_code, reason = "shared by several test programs")]
 mod common;
 
 use std::fs;

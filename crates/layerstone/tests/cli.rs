@@ -1,5 +1,6 @@
 //! The command line, as a user sees it.
 
+#[allow(dead_code, reason = "shared by several test programs")]
 mod common;
 
 use common::{Dir, sample};
