@@ -2,4 +2,12 @@
 
 mod support;
 
-mod counts;
+mod check;
+#[cfg(unix)]
+mod hivex;
+mod layers;
+mod logs;
+mod names;
+mod samples;
+mod values;
+mod write;

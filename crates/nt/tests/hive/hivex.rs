@@ -1,0 +1,1 @@
+//! hivex, an independent reader of hives.
