@@ -13,22 +13,22 @@ use crate::support::{hives, sample};
 
 /// A key as hivexml shows it. Classes and descriptors it does not show.
 #[derive(Debug, Clone, PartialEq, Default)]
-struct Shown {
-    name: String,
+pub(crate) struct Shown {
+    pub(crate) name: String,
     /// Seconds; a time that is not set is not shown.
-    time: Option<String>,
-    values: Vec<ShownValue>,
-    subkeys: Vec<Shown>,
+    pub(crate) time: Option<String>,
+    pub(crate) values: Vec<ShownValue>,
+    pub(crate) subkeys: Vec<Shown>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
-struct ShownValue {
+pub(crate) struct ShownValue {
     /// Without one, the default value.
-    name: Option<String>,
-    kind: String,
+    pub(crate) name: Option<String>,
+    pub(crate) kind: String,
     /// The text, the number, or Base64.
-    value: String,
-    strings: Vec<String>,
+    pub(crate) value: String,
+    pub(crate) strings: Vec<String>,
 }
 
 /// Reads hivexml's answer. Characters that XML does not allow are in it when they are in the hive, so no XML parser takes it.
@@ -133,7 +133,7 @@ fn text(name: Name<'_>) -> String {
     String::from_utf16(&name.units().collect::<Vec<_>>()).expect("hivex refuses lone surrogates")
 }
 
-fn shown_value(value: &Value<'_>) -> ShownValue {
+pub(crate) fn shown_value(value: &Value<'_>) -> ShownValue {
     let data = value.data().unwrap();
     let base64 = || STANDARD.encode(&data);
     // An odd byte at the end is left out.
@@ -216,7 +216,7 @@ fn time(time: FileTime) -> Option<String> {
 }
 
 /// Compares key by key, value by value; says where the first difference is. The keys compared.
-fn compare(what: &str, hive: &Hive<'_>, theirs: &Shown) -> usize {
+pub(crate) fn compare(what: &str, hive: &Hive<'_>, theirs: &Shown) -> usize {
     let mut stack = vec![(hive.root().unwrap(), theirs, String::new())];
     let mut compared = 0;
     while let Some((key, theirs, path)) = stack.pop() {
@@ -238,7 +238,7 @@ fn compare(what: &str, hive: &Hive<'_>, theirs: &Shown) -> usize {
 }
 
 /// Runs hivexml; its answer, or what it complains of.
-fn hivexml(test: &str, file: &Path) -> Option<Result<Shown, String>> {
+pub(crate) fn hivexml(test: &str, file: &Path) -> Option<Result<Shown, String>> {
     let output = layerstone_testing::tool(test, "hivexml")?.arg(file).output().unwrap();
     if !output.status.success() {
         return Some(Err(String::from_utf8_lossy(&output.stderr).into_owned()));

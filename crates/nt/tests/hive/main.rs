@@ -2,6 +2,8 @@
 
 mod support;
 
+#[cfg(unix)]
+mod cfreds;
 mod check;
 #[cfg(unix)]
 mod hivex;

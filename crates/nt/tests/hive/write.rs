@@ -152,8 +152,8 @@ fn names_that_windows_would_not_take_are_refused() {
     };
     assert_eq!(problem(""), Some(NameProblem::Empty));
     assert_eq!(problem(r"a\b"), Some(NameProblem::Backslash));
-    assert_eq!(problem(&"x".repeat(255)), None);
-    assert_eq!(problem(&"x".repeat(256)), Some(NameProblem::TooLong { units: 256, limit: 255 }));
+    assert_eq!(problem(&"x".repeat(256)), None);
+    assert_eq!(problem(&"x".repeat(257)), Some(NameProblem::TooLong { units: 257, limit: 256 }));
     assert_eq!(problem("a/b"), None);
 
     let mut root = KeyTree::root("ROOT");
