@@ -165,6 +165,26 @@ fn hives() -> Result<Vec<Vec<u8>>> {
     log.resize(1024, 0);
     log.extend_from_slice(&base[4096..4608]);
     inputs.push(joined(1, [&dirty, &log, &[]]));
+    // The same of the new format, an entry in each of two logs. Fuzzed code does not look at the hashes.
+    let new = |sequence: u32| {
+        let mut log = base[..512].to_vec();
+        log[28] = 6;
+        log[4..8].copy_from_slice(&sequence.to_le_bytes());
+        log[8..12].copy_from_slice(&sequence.to_le_bytes());
+        seal(&mut log);
+        let bins = base.len() as u32 - 4096;
+        log.extend_from_slice(b"HvLE");
+        for word in [1024, 0, sequence, bins, 1, 0, 0, 0, 0, 512, 256] {
+            log.extend_from_slice(&u32::to_le_bytes(word));
+        }
+        log.extend_from_slice(&base[4608..4864]);
+        log.resize(512 + 1024, 0);
+        log
+    };
+    inputs.push(joined(1, [&dirty, &new(1), &new(2)]));
+    let mut damaged = dirty.clone();
+    damaged[508] ^= 1;
+    inputs.push(joined(1, [&damaged, &new(1), &new(2)]));
     Ok(inputs)
 }
 

@@ -67,7 +67,7 @@ fn one(bytes: &[u8]) {
         let Ok(written) = HiveWriter::new(version).write(&tree) else { continue };
         let again = Hive::open(&written).expect("a written hive opens");
         let read = KeyTree::read(&again).expect("a written hive is read");
-        assert!(same(&read, &tree), "a written hive has the same tree");
+        assert!(same(&read, &tree), "a written hive has the same tree: {tree:#?} {read:#?}");
     }
 }
 

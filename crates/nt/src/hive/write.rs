@@ -285,7 +285,7 @@ impl Build {
             return Err(Error::LayeredVersion { key, minor });
         }
         let (name, compressed) = encode(&value.name);
-        let mut flags = value.other_flags & !FLAG_COMPRESSED;
+        let mut flags = value.other_flags & !(FLAG_COMPRESSED | FLAG_TOMBSTONE);
         flags |= if compressed { FLAG_COMPRESSED } else { 0 };
         flags |= if value.tombstone { FLAG_TOMBSTONE } else { 0 };
 

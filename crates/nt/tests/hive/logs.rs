@@ -1,6 +1,7 @@
 //! Dirty hives and their logs.
 
 use layerstone_nt::hive::{Hive, HiveWriter, KeyTree, Unused, ValueTree, Version, recover};
+#[cfg(unix)]
 use sha2::{Digest as _, Sha256};
 
 #[cfg(unix)]

@@ -1,6 +1,8 @@
 //! What the tests of the projects that the samples come from say of them.
 
-use layerstone_nt::hive::{Content, Hive, KeyFlags, Version};
+#[cfg(unix)]
+use layerstone_nt::hive::Version;
+use layerstone_nt::hive::{Content, Hive, KeyFlags};
 use layerstone_nt::{FileTime, WideString};
 
 use crate::support::{hives, sample};
