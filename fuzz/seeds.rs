@@ -9,6 +9,7 @@ use layerstone_erofs::{Content, FinishOptions, ImageWriter, Node, NodeId, Segmen
 use layerstone_layer::split::SplitWriter;
 use layerstone_layer::tar::TarWriter;
 use layerstone_layer::{Entry, EntryKind, LayerPath, Metadata, UnixTime};
+use layerstone_nt::hive::{HiveWriter, KeyTree, LayerSemantics, ValueTree, ValueType, Version};
 use layerstone_nt::{ReparsePoint, WideString, reparse};
 // The coverage hooks in the crates are defined by libFuzzer.
 use libfuzzer_sys as _;
@@ -44,6 +45,9 @@ fn main() -> Result<()> {
         "nt",
         b"\x04MSWINDOWS.fileattr=32\nMSWINDOWS.rawsd=AQAEgBQAAAAkAAAAAAAAADAAAAA=\nMSWINDOWS.xattr.A=YmFy",
     )?;
+    for input in hives()? {
+        seeds.put("hive", &input)?;
+    }
     Ok(())
 }
 
@@ -111,6 +115,84 @@ fn decode(text: &str) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Hives of each version, a hive with its log, and stacks.
+fn hives() -> Result<Vec<Vec<u8>>> {
+    let hive = |version, semantics, number| {
+        let mut root = KeyTree::root("ROOT");
+        for name in ["a", "b", "\u{e9}\u{20ac}"] {
+            let mut key = KeyTree::new(name);
+            key.class = (name == "a").then(|| "class".into());
+            key.values.push(ValueTree::dword("number", number));
+            key.values.push(ValueTree::text("text", ValueType::Sz, "some text"));
+            key.subkeys.push(KeyTree::new("below"));
+            root.subkeys.push(key);
+        }
+        root.subkeys[1].layer.semantics = semantics;
+        if semantics != LayerSemantics::Merge {
+            root.subkeys[0].values[0] = ValueTree::tombstone("number");
+        }
+        HiveWriter::new(version).write(&root)
+    };
+    let mut big = KeyTree::root("ROOT");
+    big.values.push(ValueTree::new("big", ValueType::Binary, vec![1; 17_000]));
+    big.subkeys = (0..520).map(|n| KeyTree::new(format!("{n}").as_str())).collect();
+    let mut inputs = Vec::new();
+    for version in [Version::V1_3, Version::V1_4, Version::V1_5, Version::V1_6] {
+        inputs.push([&[0][..], &hive(version, LayerSemantics::Merge, 1)?].concat());
+        inputs.push([&[0][..], &HiveWriter::new(version).write(&big)?].concat());
+    }
+    let joined = |kind: u8, pieces: [&[u8]; 3]| {
+        let lengths = [pieces[0].len() as u16, pieces[1].len() as u16].map(u16::to_le_bytes).concat();
+        [&[kind][..], &lengths, pieces[0], pieces[1], pieces[2]].concat()
+    };
+    let base = hive(Version::V1_5, LayerSemantics::Merge, 1)?;
+    for semantics in
+        [LayerSemantics::Tombstone, LayerSemantics::SupersedeLocal, LayerSemantics::SupersedeTree]
+    {
+        let delta = hive(Version::V1_6, semantics, 2)?;
+        inputs.push(joined(2, [&base, &delta, &base]));
+    }
+    // Dirty, with a log of the old format that has one page.
+    let mut dirty = base.clone();
+    dirty[4] = 2;
+    let mut log = base[..512].to_vec();
+    log[28] = 1;
+    seal(&mut dirty);
+    seal(&mut log);
+    log.extend_from_slice(b"DIRT\x01\0\0\0");
+    log.resize(1024, 0);
+    log.extend_from_slice(&base[4096..4608]);
+    inputs.push(joined(1, [&dirty, &log, &[]]));
+    // The same of the new format, an entry in each of two logs. Fuzzed code does not look at the hashes.
+    let new = |sequence: u32| {
+        let mut log = base[..512].to_vec();
+        log[28] = 6;
+        log[4..8].copy_from_slice(&sequence.to_le_bytes());
+        log[8..12].copy_from_slice(&sequence.to_le_bytes());
+        seal(&mut log);
+        let bins = base.len() as u32 - 4096;
+        log.extend_from_slice(b"HvLE");
+        for word in [1024, 0, sequence, bins, 1, 0, 0, 0, 0, 512, 256] {
+            log.extend_from_slice(&u32::to_le_bytes(word));
+        }
+        log.extend_from_slice(&base[4608..4864]);
+        log.resize(512 + 1024, 0);
+        log
+    };
+    inputs.push(joined(1, [&dirty, &new(1), &new(2)]));
+    let mut damaged = dirty.clone();
+    damaged[508] ^= 1;
+    inputs.push(joined(1, [&damaged, &new(1), &new(2)]));
+    Ok(inputs)
+}
+
+/// Puts the checksum of a base block right.
+fn seal(bytes: &mut [u8]) {
+    let words = bytes[..508].chunks_exact(4);
+    let sum = words.fold(0, |sum, word| sum ^ u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+    bytes[508..512].copy_from_slice(&sum.to_le_bytes());
 }
 
 fn path(text: &str) -> LayerPath {

@@ -84,6 +84,8 @@ pub enum Finding {
     RemovedAndAdded,
     /// A descriptor or extended attributes of a registry hive, of which a transport folder holds the content only.
     HiveMetadata,
+    /// A registry hive with a layer's changes that the archive does not have; an empty one was put in its place.
+    EmptyHive,
     /// A creation or change time that could not be set here.
     TimesNotSet,
     /// The description of a directory that a transport folder does not have.
@@ -159,6 +161,9 @@ impl Finding {
                 "whiteouts name what the layer also has; a transport folder keeps only the latter"
             }
             Finding::HiveMetadata => "registry hives have metadata, of which a transport folder has no place",
+            Finding::EmptyHive => {
+                "registry hives with the layer's changes are missing; empty ones are in their place"
+            }
             Finding::TimesNotSet => "creation or change times could not be set on this system",
             Finding::OrphanSidecar => {
                 "descriptions belong to directories that are not there and are left out"
@@ -182,6 +187,7 @@ impl Finding {
                 | Finding::UnprefixedLink
                 | Finding::Respelled
                 | Finding::WindowsDeviation
+                | Finding::EmptyHive
                 | Finding::RemovedAndAdded
                 | Finding::BackupStreamLeftOut
                 | Finding::RecycleBin

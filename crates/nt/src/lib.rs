@@ -13,6 +13,8 @@
 //! | the name, any 16-bit units, compared without case | UTF-16 | [`wide`], [`name`] |
 //! | all of these and the data in one sequence of bytes | Win32 backup stream | [`backup`] |
 //!
+//! The registry, which a layer has as files of another kind, is in [`hive`].
+//!
 //! A layer's tar carries these parts as PAX records; [`tar`] maps between the two:
 //!
 //! ```text

@@ -149,7 +149,7 @@ pub(crate) struct ImportArchive {
     /// The archive: a tar, as it is or compressed with gzip or zstd; `-` reads standard input
     #[arg(value_name = "TAR")]
     pub(crate) archive: PathBuf,
-    /// An empty registry file, which stands in for those that the archive lacks
+    /// A registry file to put in the place of those that the archive lacks, instead of an empty one
     #[arg(long, value_name = "FILE")]
     pub(crate) empty_hive: Option<PathBuf>,
     #[command(flatten)]

@@ -71,7 +71,6 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::Archive { .. } | Error::ArchiveEntry { .. } | Error::Entry { .. } => {
             "the archive is damaged or was made wrongly: fetch or copy it again"
         }
-        Error::MissingHives { .. } => "give an empty registry file with --empty-hive FILE",
         Error::NoVolume(_) => "run this from an elevated prompt (\"Run as administrator\")",
         Error::StillThere(_) => "detach what uses it (`layerstone hcs detach-vhd`) and destroy it again",
         other => return by_kind(other.kind()),

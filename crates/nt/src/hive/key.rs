@@ -172,12 +172,23 @@ impl<'h> Key<'h> {
     }
 
     /// As [`subkey`](Self::subkey), with the name in UTF-16.
+    ///
+    /// A wrong hash of the name does not hide a key here, as it does from Windows: hivex writes such for names beyond ASCII.
     pub fn subkey_units(&self, name: &[u16]) -> Result<Option<Self>> {
         let hash = super::name::hash(name.iter().copied());
+        let hashed = |hint: &Hint| !matches!(hint, Hint::Hash(other) if *other != hash);
+        match self.find(name, hashed) {
+            Ok(None) => self.find(name, |hint| !hashed(hint)),
+            found => found,
+        }
+    }
+
+    /// The subkey of this name among those whose hint is taken.
+    fn find(&self, name: &[u16], taken: impl Fn(&Hint) -> bool) -> Result<Option<Self>> {
         let mut failure = None;
         for element in self.elements() {
             let key = match element {
-                Ok((_, Hint::Hash(other))) if other != hash => continue,
+                Ok((_, hint)) if !taken(&hint) => continue,
                 Ok((cell, _)) => Self::read(self.cells, cell, self.depth + 1),
                 Err(error) => Err(error),
             };

@@ -209,11 +209,14 @@ impl<'l> Entry<'l> {
             .get(..size)
             .filter(|_| size >= ENTRY_FIXED && size.is_multiple_of(UNIT))
             .ok_or(malformed("the size", size as u64))?;
-        if marvin::hash(&entry[..32]) != long(32)? {
-            return Err(Unused::Hash { number: 2 });
-        }
-        if marvin::hash(&entry[ENTRY_FIXED..]) != long(24)? {
-            return Err(Unused::Hash { number: 1 });
+        // A fuzzer does not find inputs with right hashes: without, it gets at what is behind them.
+        if !cfg!(fuzzing) {
+            if marvin::hash(&entry[..32]) != long(32)? {
+                return Err(Unused::Hash { number: 2 });
+            }
+            if marvin::hash(&entry[ENTRY_FIXED..]) != long(24)? {
+                return Err(Unused::Hash { number: 1 });
+            }
         }
         let bins_size = word(16)?;
         if !bins_size.is_multiple_of(BINS_UNIT) {

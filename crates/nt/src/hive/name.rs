@@ -6,9 +6,10 @@ use std::fmt;
 use crate::name::upcase;
 use crate::wide::WideString;
 
-/// The most UTF-16 units of a key's name ("Registry Element Size Limits" of the Windows SDK).
-pub const MAX_KEY_NAME: usize = 255;
-/// The most UTF-16 units of a value's name.
+/// The most UTF-16 units of a key's name. The kernel takes 512 bytes (`REG_MAX_KEY_NAME_LENGTH`); "Registry Element Size Limits" of the
+/// Windows SDK promises 255 units to programs.
+pub const MAX_KEY_NAME: usize = 256;
+/// The most UTF-16 units of a value's name (the same page).
 pub const MAX_VALUE_NAME: usize = 16383;
 
 /// A name as it stands in the hive.

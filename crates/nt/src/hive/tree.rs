@@ -169,9 +169,7 @@ impl ValueTree {
             value_type: value.value_type(),
             data: value.data()?.into_owned(),
             tombstone: value.is_tombstone(),
-            other_flags: value.flags()
-                & !FLAG_COMPRESSED
-                & !if value.is_tombstone() { FLAG_TOMBSTONE } else { 0 },
+            other_flags: value.flags() & !(FLAG_COMPRESSED | FLAG_TOMBSTONE),
         })
     }
 }

@@ -285,7 +285,7 @@ impl Build {
             return Err(Error::LayeredVersion { key, minor });
         }
         let (name, compressed) = encode(&value.name);
-        let mut flags = value.other_flags & !FLAG_COMPRESSED;
+        let mut flags = value.other_flags & !(FLAG_COMPRESSED | FLAG_TOMBSTONE);
         flags |= if compressed { FLAG_COMPRESSED } else { 0 };
         flags |= if value.tombstone { FLAG_TOMBSTONE } else { 0 };
 
@@ -321,7 +321,9 @@ impl Build {
         }
         let mut list = Vec::new();
         for segment in data.chunks(SEGMENT) {
-            list.extend_from_slice(&self.bins.cell(segment)?.to_le_bytes());
+            // A full segment leaves four bytes of its cell unused, and hivex expects the last one to do so, too.
+            let content = [segment, &[0; 4]].concat();
+            list.extend_from_slice(&self.bins.cell(&content)?.to_le_bytes());
         }
         let count = (list.len() / 4) as u16;
         let list = self.bins.cell(&list)?;

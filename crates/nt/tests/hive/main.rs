@@ -2,4 +2,14 @@
 
 mod support;
 
-mod counts;
+#[cfg(unix)]
+mod cfreds;
+mod check;
+#[cfg(unix)]
+mod hivex;
+mod layers;
+mod logs;
+mod names;
+mod samples;
+mod values;
+mod write;

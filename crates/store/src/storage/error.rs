@@ -166,17 +166,13 @@ pub enum Error {
         /// What it is to be a name of.
         target: PathBuf,
     },
-    /// A layer without registry files, which Windows wants in every layer.
-    #[error(
-        "the layer `{}` has no {}, and nothing was given to stand in (`ImportArchiveOptions::empty_hive`)",
-        path.display(),
-        hives.join(", ")
-    )]
-    MissingHives {
+    /// An empty registry hive for a layer that has none could not be made.
+    #[error("an empty registry hive for `{}` could not be made", path.display())]
+    EmptyHive {
         /// The layer's folder.
         path: PathBuf,
-        /// Which ones.
-        hives: Vec<&'static str>,
+        /// What stood in the way.
+        source: layerstone_nt::hive::Error,
     },
     /// A disk is attached, but the system names no volume on it.
     #[error(
@@ -233,7 +229,6 @@ impl Error {
             | Error::ChainTooShort(_)
             | Error::WrongId { .. }
             | Error::MissingLinkTarget { .. }
-            | Error::MissingHives { .. }
             | Error::NotAttached(_) => ErrorKind::NotFound,
             Error::OtherChain(_) | Error::NotEmpty(_) | Error::Invalid { .. } => ErrorKind::InvalidArgument,
             Error::Exists(_) => ErrorKind::AlreadyExists,
@@ -242,7 +237,7 @@ impl Error {
             | Error::Archive { .. }
             | Error::ArchiveEntry { .. }
             | Error::Entry { .. } => ErrorKind::InvalidLayer,
-            Error::NotLinked { .. } => ErrorKind::Other,
+            Error::NotLinked { .. } | Error::EmptyHive { .. } => ErrorKind::Other,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Store(error) => store_kind(error),
             Error::Transport { kind, .. } => *kind,

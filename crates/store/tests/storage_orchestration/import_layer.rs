@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use layerstone_hcs::ErrorKind;
 use layerstone_layer::Finding;
+use layerstone_nt::hive::{Hive, Version};
 use layerstone_store::storage::{Error, ImportArchiveOptions, Imported, import_archive};
 
 use crate::fake::{ACCESS_DENIED, Fake};
@@ -262,23 +263,37 @@ fn a_hard_link_that_is_a_copy_is_an_error() {
 }
 
 #[test]
-fn a_layer_without_delta_hives_needs_something_to_stand_in_for_them() {
-    let fake = parents();
-    let before = fake.tree("");
+fn delta_hives_that_the_archive_lacks_are_empty_ones_and_counted() {
+    const MISSING: [&str; 4] = ["DefaultUser_Delta", "Security_Delta", "Software_Delta", "System_Delta"];
     let archive = LayerTar::new().dir("Files").dir("Hives").file("Hives/Sam_Delta", "sam").finish();
-    let error = import_with(&fake, &archive, &ImportArchiveOptions::default()).unwrap_err();
-    let Error::MissingHives { hives, .. } = cause(&error) else { panic!("{error:?}") };
-    assert_eq!(hives.as_slice(), ["DefaultUser_Delta", "Security_Delta", "Software_Delta", "System_Delta"]);
-    assert_eq!(fake.calls(), [""; 0]);
-    only_parents(&fake, &before, "no hives");
+    let fake = parents();
+    let imported = import_with(&fake, &archive, &ImportArchiveOptions::default()).unwrap();
+    assert_eq!(read(&fake, "layer/Hives/Sam_Delta"), "sam");
+    for name in MISSING {
+        let bytes = fs::read(fake.path(&format!("layer/Hives/{name}"))).unwrap();
+        let hive = Hive::open(&bytes).unwrap();
+        let check = hive.check();
+        assert!(check.is_clean(), "{:?}", check.problems);
+        assert_eq!((bytes.len(), hive.base().version, check.keys, check.values), (8192, Version::V1_6, 1, 0));
+    }
+    assert_eq!(imported.report.count(Finding::EmptyHive), 4);
+    assert!(Finding::EmptyHive.is_benign());
 
+    // Another file may be given for that.
+    let fake = parents();
     let options =
         ImportArchiveOptions { empty_hive: Some(b"empty".to_vec()), ..ImportArchiveOptions::default() };
-    import_with(&fake, &archive, &options).unwrap();
+    let imported = import_with(&fake, &archive, &options).unwrap();
     assert_eq!(read(&fake, "layer/Hives/Sam_Delta"), "sam");
-    for hive in hives {
-        assert_eq!(read(&fake, &format!("layer/Hives/{hive}")), "empty");
+    for name in MISSING {
+        assert_eq!(read(&fake, &format!("layer/Hives/{name}")), "empty");
     }
+    assert_eq!(imported.report.count(Finding::EmptyHive), 4);
+
+    // An archive with all five needs none.
+    let fake = parents();
+    let imported = import(&fake, LayerTar::layer()).unwrap();
+    assert_eq!(imported.report.count(Finding::EmptyHive), 0);
 }
 
 #[test]
@@ -462,9 +477,8 @@ fn layers_of_other_tools_have_the_files_that_gnu_tar_unpacks() {
             }
         }
 
-        let options =
-            ImportArchiveOptions { empty_hive: Some(b"empty".to_vec()), ..ImportArchiveOptions::default() };
-        let imported = import_with(&fake, &archive, &options).unwrap();
+        let imported = import_with(&fake, &archive, &ImportArchiveOptions::default()).unwrap();
+        assert_eq!(imported.report.count(Finding::EmptyHive), 5, "{name}: these tools make no hives");
         let expected: Vec<_> = fake.tree("unpacked/Files");
         let unprefixed = imported.report.count(Finding::UnprefixedLink);
         let found: Vec<_> = fake

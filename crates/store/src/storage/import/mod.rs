@@ -19,6 +19,7 @@ mod removed;
 mod tree;
 mod utility_vm;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -31,6 +32,7 @@ use layerstone_layer::transport::{
     self, CopyError, DirectoryTimes, HandedBack, Outcome, Style, TransportWriter,
 };
 use layerstone_layer::{Finding, Os, Report};
+use layerstone_nt::hive::HiveWriter;
 
 use self::links::{Link, Places};
 use self::tree::{Rule, Tree};
@@ -57,8 +59,9 @@ pub const STAGING_PREFIX: &str = ".layerstone-import-";
 pub struct ImportArchiveOptions {
     /// How a base layer, or a utility VM, is set up.
     pub base: BaseOptions,
-    /// An empty delta hive (a registry file that changes nothing): what stands in for those that the archive lacks. Archives that
-    /// were made elsewhere than on Windows lack all five, and Windows imports no layer without them.
+    /// What is put in the place of delta hives that the archive lacks: a registry file that changes nothing. Archives that were made
+    /// elsewhere than on Windows lack all five, and Windows imports no layer without them. Without a file given, the hive is
+    /// [`HiveWriter::empty_delta`]. Each one is a [`Finding::EmptyHive`] of the report.
     pub empty_hive: Option<Vec<u8>>,
 }
 
@@ -347,22 +350,26 @@ impl<S: LayerStorage> Import<'_, S> {
         if !tar.has_end_marker() {
             outcome.report.note(Finding::NoEndMarker, self.layer.display());
         }
-        self.stand_in(folder, &outcome)?;
+        self.stand_in(folder, &mut outcome)?;
         Ok(Staged { outcome, vm })
     }
 
     /// Puts an empty hive in the place of each that is missing.
-    fn stand_in(&self, folder: &Path, outcome: &Outcome) -> Result<()> {
-        let missing = &outcome.missing_hives;
-        if missing.is_empty() {
+    fn stand_in(&self, folder: &Path, outcome: &mut Outcome) -> Result<()> {
+        if outcome.missing_hives.is_empty() {
             return Ok(());
         }
-        let Some(empty) = &self.options.empty_hive else {
-            return Err(Error::MissingHives { path: self.layer.to_path_buf(), hives: missing.clone() });
+        let empty = match &self.options.empty_hive {
+            Some(given) => Cow::Borrowed(given.as_slice()),
+            None => Cow::Owned(
+                HiveWriter::empty_delta()
+                    .map_err(|source| Error::EmptyHive { path: self.layer.to_path_buf(), source })?,
+            ),
         };
-        for hive in missing {
+        for hive in &outcome.missing_hives {
             let path = folder.join(transport::HIVES).join(hive);
-            std::fs::write(&path, empty).doing("write", &path)?;
+            std::fs::write(&path, &empty).doing("write", &path)?;
+            outcome.report.note(Finding::EmptyHive, format_args!("{}/{hive}", transport::HIVES));
         }
         Ok(())
     }
