@@ -57,6 +57,7 @@ pub mod basic_info;
 mod bytes;
 pub mod ea;
 mod error;
+mod guid;
 pub mod name;
 pub mod reparse;
 pub mod sddl;

@@ -219,3 +219,13 @@ fn what_a_tar_cannot_hold_is_an_error_or_told() {
     let metadata = WindowsMetadata { eas: vec![needed], ..WindowsMetadata::default() };
     assert_eq!(metadata.tar_losses(), [Note::EaFlagsLost { name: "A".into(), flags: 0x80 }]);
 }
+
+#[test]
+fn attributes_that_ntfs_would_not_take_are_kept_and_told() {
+    let read = read(&[("MSWINDOWS.xattr.", "YQ==")], EntryKind::File);
+    assert_eq!(read.metadata.eas, [Ea::new("", "a")]);
+    assert!(matches!(read.notes[..], [Note::EasOverNtfs(Error::Malformed { .. })]), "{:?}", read.notes);
+    let name = format!("MSWINDOWS.xattr.{}", "A".repeat(255));
+    let read = try_read(&[(&name, "YQ==")], &facts(EntryKind::File)).unwrap();
+    assert!(matches!(read.notes[..], [Note::EasOverNtfs(Error::TooLong { limit: 254, found: 255, .. })]));
+}

@@ -45,6 +45,8 @@ pub enum Note {
     MountPointIgnored,
     /// The link's target is not UTF-8; what is not became U+FFFD, as in Microsoft's reader.
     LinkNameNotUtf8,
+    /// The extended attributes are kept but are more than NTFS takes.
+    EasOverNtfs(Error),
     /// A record of Microsoft's name space that nobody reads.
     UnknownRecord {
         /// Its key.
@@ -78,6 +80,7 @@ impl fmt::Display for Note {
             }
             Self::MountPointIgnored => f.write_str("MSWINDOWS.mountpoint on an entry that is no link"),
             Self::LinkNameNotUtf8 => f.write_str("the link's target is not UTF-8"),
+            Self::EasOverNtfs(error) => write!(f, "NTFS would not take the attributes: {error}"),
             Self::UnknownRecord { key } => write!(f, "unknown record {key}"),
             Self::EaFlagsLost { name, flags } => {
                 write!(f, "flags {flags:#04x} of the attribute {name} are lost")

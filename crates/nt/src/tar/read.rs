@@ -60,7 +60,7 @@ impl WindowsRecords {
         let metadata = WindowsMetadata {
             basic: found.basic_info(entry, &mut notes)?,
             security_descriptor: found.security_descriptor(&mut notes)?,
-            eas: found.extended_attributes()?,
+            eas: found.extended_attributes(&mut notes)?,
             reparse,
         };
         Ok(Self { metadata, notes })
@@ -171,7 +171,7 @@ impl<'r> Found<'r> {
         Ok((!bytes.is_empty()).then_some(bytes))
     }
 
-    fn extended_attributes(&self) -> Result<Vec<Ea>> {
+    fn extended_attributes(&self, notes: &mut Vec<Note>) -> Result<Vec<Ea>> {
         let mut eas: Vec<Ea> = Vec::new();
         // Names already seen, to stay fast on an entry with very many records.
         let mut index = std::collections::HashMap::new();
@@ -194,6 +194,9 @@ impl<'r> Found<'r> {
                 }
                 None => eas.push(Ea::new(*name, value)),
             }
+        }
+        if let Err(error) = ea::check_ntfs(&eas) {
+            notes.push(Note::EasOverNtfs(error));
         }
         Ok(eas)
     }
