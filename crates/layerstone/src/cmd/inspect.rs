@@ -1,5 +1,7 @@
 //! `inspect`.
 
+use layerstone_oci::WindowsVersion;
+use layerstone_oci::windows_version::{Builds, Isolation, Rule, hosts_for};
 use layerstone_store::{Description, Store, StoredImage};
 use serde::Serialize;
 
@@ -19,9 +21,35 @@ struct Image<'a> {
     media_type: Option<&'a str>,
     platform: String,
     os_version: Option<&'a str>,
+    /// Of a Windows image that states its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs_on: Option<RunsOn>,
     config_digest: String,
     layers: Vec<ImageLayer>,
     config: &'a serde_json::Map<String, serde_json::Value>,
+}
+
+/// Builds of the hosts that a Windows image runs on.
+#[derive(Serialize)]
+struct RunsOn {
+    process_isolation: Builds,
+    /// Whose rule that is.
+    rule: Rule,
+    hyper_v_isolation: Builds,
+}
+
+impl RunsOn {
+    fn of(image: &StoredImage) -> Option<Self> {
+        let config = &image.config;
+        let version: WindowsVersion =
+            config.os_version().filter(|_| config.platform().os == "windows")?.parse().ok()?;
+        let rule = Rule::default();
+        Some(RunsOn {
+            process_isolation: hosts_for(version.build, Isolation::Process(rule)),
+            rule,
+            hyper_v_isolation: hosts_for(version.build, Isolation::HyperV),
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -88,6 +116,7 @@ fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
         media_type: Some(media_type),
         platform: image.config.platform().to_string(),
         os_version: image.config.os_version(),
+        runs_on: RunsOn::of(image),
         config_digest: image.config.digest().to_string(),
         layers,
         config: image.config.raw(),
@@ -97,6 +126,10 @@ fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
         writeln!(out, "manifest  {}", view.manifest)?;
         writeln!(out, "config    {}", view.config_digest)?;
         writeln!(out, "platform  {}", view.platform)?;
+        if let Some(runs_on) = &view.runs_on {
+            writeln!(out, "runs on   process isolation: hosts of build {}", runs_on.process_isolation)?;
+            writeln!(out, "runs on   Hyper-V isolation: hosts of build {}", runs_on.hyper_v_isolation)?;
+        }
         if let Some(created) = image.config.created() {
             writeln!(out, "created   {created}")?;
         }
