@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::header::BLOCK;
+use super::header::{self, BLOCK};
 use super::pax;
 use crate::entry::{Entry, EntryKind, Metadata};
 use crate::path::LayerPath;
@@ -288,7 +288,7 @@ impl Header {
         octal(&mut block, 329, 7, u64::from(self.device.0));
         octal(&mut block, 337, 7, u64::from(self.device.1));
         put(&mut block, 345, &prefix);
-        checksum(&mut block);
+        put_checksum(&mut block);
 
         let mut out = Vec::with_capacity(3 * BLOCK);
         if !self.records.is_empty() {
@@ -328,7 +328,7 @@ fn pax_header(size: u64) -> [u8; BLOCK] {
     octal(&mut block, 136, 11, 0);
     block[156] = b'x';
     put(&mut block, 257, b"ustar\x0000");
-    checksum(&mut block);
+    put_checksum(&mut block);
     block
 }
 
@@ -352,13 +352,16 @@ fn put(block: &mut [u8; BLOCK], at: usize, bytes: &[u8]) {
 
 /// Writes `value` in `digits` octal digits and a NUL; a value that does not fit is zero here and stands in a record.
 fn octal(block: &mut [u8; BLOCK], at: usize, digits: usize, value: u64) {
-    let fits = value < 1 << (3 * digits);
-    let text = format!("{:0digits$o}\0", if fits { value } else { 0 });
-    put(block, at, text.as_bytes());
+    let mut rest = if value < 1 << (3 * digits) { value } else { 0 };
+    for place in block[at..at + digits].iter_mut().rev() {
+        *place = b'0' + (rest & 7) as u8;
+        rest >>= 3;
+    }
+    block[at + digits] = 0;
 }
 
-fn checksum(block: &mut [u8; BLOCK]) {
-    block[148..156].fill(b' ');
-    let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
-    put(block, 148, format!("{sum:06o}\0 ").as_bytes());
+fn put_checksum(block: &mut [u8; BLOCK]) {
+    let sum = header::checksum(block) as u64;
+    octal(block, 148, 6, sum);
+    block[155] = b' ';
 }
