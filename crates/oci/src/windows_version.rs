@@ -258,7 +258,8 @@ pub fn images_for(host: u32, isolation: Isolation) -> Builds {
 /// The builds of hosts that run images of build `image`.
 pub fn hosts_for(image: u32, isolation: Isolation) -> Builds {
     let to = match isolation {
-        Isolation::HyperV => None,
+        // Before the first Windows with containers there is no such image; what is not known runs on its like.
+        Isolation::HyperV => (image < RELEASES[0].build).then_some(image),
         Isolation::Process(_) if image < FIRST_STABLE => Some(image),
         // Floors rise with the host, behind a long-term release: the last host below the first that is too new.
         Isolation::Process(rule) => {

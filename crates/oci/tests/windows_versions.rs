@@ -102,9 +102,9 @@ fn hosts_for_an_image_are_those_that_run_it() {
     assert_eq!(hosts_for(26100, HCSSHIM).to_string(), "26100 (ltsc2025) and later");
     assert_eq!(hosts_for(12345, CONTAINERD).to_string(), "12345");
     for isolation in [CONTAINERD, HCSSHIM, Isolation::HyperV] {
-        for image in (14393..27000).step_by(7).chain(RELEASES.iter().map(|release| release.build)) {
+        for image in (12000..27000).step_by(7).chain(RELEASES.iter().map(|release| release.build)) {
             let hosts = hosts_for(image, isolation);
-            for host in (14000..28000).step_by(11).chain([20347, 20348, 26099, 26100, 26101]) {
+            for host in (12000..28000).step_by(11).chain([20347, 20348, 26099, 26100, 26101]) {
                 assert_eq!(
                     hosts.contains(host),
                     runs(host, image, isolation),
