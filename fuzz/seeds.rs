@@ -48,7 +48,43 @@ fn main() -> Result<()> {
     for input in hives()? {
         seeds.put("hive", &input)?;
     }
+    for sddl in [
+        "O:BAG:SYD:PAI(A;OICI;FA;;;BA)(OA;;RP;bf967aba-0de6-11d0-a285-00aa003049e2;;WD)S:(ML;;NW;;;HI)",
+        "O:LAG:DU",
+    ] {
+        seeds.put("nt", &[&[3], sddl.as_bytes()].concat())?;
+    }
+    for (choice, text) in
+        [(6, &b"Na\xED\xA0\x80me\xC3\xBF.txt"[..]), (7, b"-1700000000.1234567"), (7, &[0; 40])]
+    {
+        seeds.put("nt", &[&[choice], text].concat())?;
+    }
+    let view = |tag: u8, data: &[u8]| [&[8, tag][..], data].concat();
+    let wci = [&[1, 0, 0, 0, 0, 0, 0, 0][..], &[7; 16], &[4, 0, b'a', 0, b'b', 0]].concat();
+    seeds.put("nt", &view(0, &wci))?;
+    seeds.put("nt", &view(2, &[1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]))?;
+    seeds.put("nt", &view(3, b"\x03\0\0\0a\0\0\0b\0\0\0"))?;
+    seeds.put("nt", &view(4, b"\x02\0\0\0../target"))?;
+    seeds.put("nt", &view(9, b"\x01\x80\x04\0FeRp"))?;
+    seeds.put("versions", b"10.0.20348.600\n10.0.20348.473\n10.0.26100.x\n\n10.0.17763.1")?;
+    seeds.put("versions", b"windows/amd64:10.0.20348.x\nwindows(10.0.17763)/arm64/v8\nltsc2019")?;
+    seeds.put("tar", &[&[1][..], &windows_tar()?].concat())?;
     Ok(())
+}
+
+/// A Windows layer as tools on Linux write it: backslashes, slashes behind names, targets with a prefix too many.
+fn windows_tar() -> Result<Vec<u8>> {
+    let mut writer = TarWriter::new(Vec::new());
+    let entry = |name: &str, kind| Entry { path: path(name), kind, meta: Metadata::default() };
+    writer.entry(&entry("Files/app", EntryKind::Directory))?;
+    writer.entry(&entry("Files\\app\\a.txt", EntryKind::File { size: 3, segments: None }))?;
+    writer.data(b"abc")?;
+    writer.entry(&entry("Files\\app\\a.txt:s", EntryKind::File { size: 1, segments: None }))?;
+    writer.data(b"d")?;
+    writer.entry(&entry("Files/l", EntryKind::Symlink { target: b"Files//app/a.txt".to_vec() }))?;
+    writer.entry(&entry("Files/h", EntryKind::HardLink { target: path("app/a.txt") }))?;
+    writer.entry(&entry("Files/.wh.gone", EntryKind::File { size: 0, segments: None }))?;
+    Ok(writer.finish()?)
 }
 
 struct Seeds {

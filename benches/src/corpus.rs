@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use layerstone_oci::compress::Encoder;
 use layerstone_oci::{
@@ -58,14 +58,37 @@ impl Corpus {
     /// # Errors
     /// When it cannot be made.
     pub fn open() -> Result<Self> {
-        let target = match std::env::var_os("CARGO_TARGET_DIR") {
-            Some(directory) => PathBuf::from(directory),
-            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-        };
-        let corpus = Corpus { directory: target.join("bench-corpus") };
+        let corpus = Corpus { directory: directory() };
         fs::create_dir_all(&corpus.directory)?;
         corpus.make()?;
         Ok(corpus)
+    }
+
+    /// An uncompressed archive of at least a GiB of files of all sizes, made if it is not there. It needs nothing else of the corpus.
+    ///
+    /// # Errors
+    /// When it cannot be made, or the machine has not as many files.
+    pub fn archive() -> Result<PathBuf> {
+        const LEAST: u64 = 1 << 30;
+        let corpus = Corpus { directory: directory() };
+        fs::create_dir_all(&corpus.directory)?;
+        let path = corpus.directory.join("plain.tar");
+        if !path.exists() {
+            eprintln!("making {} (once)", path.display());
+            let part = path.with_extension("part");
+            let (list, mut tar) = corpus.tar(&take(&files()?, SIZE))?;
+            let mut archive = tar.stdout.take().ok_or("tar has no output")?;
+            io::copy(&mut archive, &mut File::create(&part)?)?;
+            drop(list);
+            if !tar.wait()?.success() {
+                return Err("tar failed".into());
+            }
+            fs::rename(part, &path)?;
+        }
+        match fs::metadata(&path)?.len() {
+            LEAST.. => Ok(path),
+            found => Err(format!("{SOURCE} has {found} bytes of files, {LEAST} are needed").into()),
+        }
     }
 
     /// The OCI layout.
@@ -128,8 +151,8 @@ impl Corpus {
         self.image(&layout, MANY, many?)
     }
 
-    /// Packs files with GNU tar, and compresses at gzip's level 6.
-    fn layer(&self, layout: &Layout, files: &[Found]) -> Result<Layer> {
+    /// GNU tar packing files, and the list that it reads, which has to outlive it.
+    fn tar(&self, files: &[Found]) -> Result<(tempfile::NamedTempFile, Child)> {
         let mut names = BTreeSet::new();
         for file in files {
             names.extend(file.path.ancestors().filter(|path| path.parent().is_some()));
@@ -140,11 +163,17 @@ impl Corpus {
             list.write_all(b"\0")?;
         }
         list.flush()?;
-        let mut tar = Command::new("tar")
+        let tar = Command::new("tar")
             .args(["--create", "--directory=/", "--no-recursion", "--null", "--format=pax", "--files-from"])
             .arg(list.path())
             .stdout(Stdio::piped())
             .spawn()?;
+        Ok((list, tar))
+    }
+
+    /// Packs files with GNU tar, and compresses at gzip's level 6.
+    fn layer(&self, layout: &Layout, files: &[Found]) -> Result<Layer> {
+        let (_list, mut tar) = self.tar(files)?;
         let mut archive = tar.stdout.take().ok_or("tar has no output")?;
         let mut encoder = Encoder::new(Compression::Gzip, Some(6), None, layout.blob_writer()?)?;
         let mut hasher = Sha256Hasher::new();
@@ -180,6 +209,15 @@ impl Corpus {
         layout.put_blob_bytes(manifest.bytes())?;
         Ok(layout.set_image(name, &manifest.descriptor())?)
     }
+}
+
+/// Where the corpus is kept.
+fn directory() -> PathBuf {
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => PathBuf::from(directory),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+    };
+    target.join("bench-corpus")
 }
 
 /// Annotation of a layer: bytes of its archive.

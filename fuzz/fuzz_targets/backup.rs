@@ -5,13 +5,19 @@
 
 use std::io::{Cursor, Read};
 
+use layerstone_fuzz::{Bound, bounded};
 use layerstone_nt::WindowsMetadata;
 use layerstone_nt::backup::{
     BackupReader, BackupWriter, Contents, DataLayout, DataReader, StreamHeader, StreamId,
 };
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+/// What a run may allocate.
+const BOUND: Bound = Bound { per_byte: 64, constant: 1 << 20 };
+
+fuzz_target!(|input: &[u8]| bounded(input.len(), BOUND, || run(input)));
+
+fn run(input: &[u8]) {
     let seeking = Contents::scan(&mut BackupReader::seekable(Cursor::new(input)));
     let reading = Contents::scan(&mut BackupReader::new(Pieces(input)));
     assert_eq!(seeking.is_ok(), reading.is_ok(), "sources disagree");
@@ -25,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!((&read.eas, &read.reparse), (&contents.eas, &contents.reparse));
     let shape = |layout: &DataLayout| (layout.size, layout.sparse, layout.stored());
     assert_eq!(read.data.as_ref().map(shape), contents.data.as_ref().map(shape));
-});
+}
 
 /// Gives a few bytes at a time.
 struct Pieces<'a>(&'a [u8]);

@@ -6,13 +6,19 @@ use std::collections::HashSet;
 
 use layerstone_erofs::format::{COMPAT_SB_CHKSUM, SUPER_OFFSET};
 use layerstone_erofs::{FileType, Image, Nid};
+use layerstone_fuzz::{Bound, bounded};
 use libfuzzer_sys::fuzz_target;
 
 /// Inodes that one input is walked through, and bytes that are read of a file: a hostile image may state any number.
 const MAX_INODES: usize = 500;
 const MAX_BYTES: u64 = 1 << 20;
 
-fuzz_target!(|input: &[u8]| {
+/// What a run may allocate.
+const BOUND: Bound = Bound { per_byte: 96, constant: 8 << 20 };
+
+fuzz_target!(|input: &[u8]| bounded(input.len(), BOUND, || run(input)));
+
+fn run(input: &[u8]) {
     // Without the checksum of the superblock, which would refuse nearly every input.
     let mut input = input.to_vec();
     if let Some(features) = input.get_mut(SUPER_OFFSET + 8) {
@@ -33,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
     if checked.is_ok() {
         assert!(sound, "the check found nothing, but reading did");
     }
-});
+}
 
 fn walk(
     image: &Image<&[u8]>,

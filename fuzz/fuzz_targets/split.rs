@@ -5,6 +5,7 @@
 
 use std::io::Cursor;
 
+use layerstone_fuzz::{Bound, bounded};
 use layerstone_layer::split::{Op, PayloadId, SplitReader, SplitWriter};
 use layerstone_layer::tar::Segment;
 use libfuzzer_sys::fuzz_target;
@@ -13,14 +14,19 @@ use libfuzzer_sys::fuzz_target;
 /// can hold many times its size.
 const MAX_OPS: u64 = 1 << 20;
 
-fuzz_target!(|input: &[u8]| {
+/// What a run may allocate.
+const BOUND: Bound = Bound { per_byte: 96, constant: 64 << 20 };
+
+fuzz_target!(|input: &[u8]| bounded(input.len(), BOUND, || run(input)));
+
+fn run(input: &[u8]) {
     let Some((&choice, input)) = input.split_first() else { return };
     if choice & 1 == 0 {
         read(input);
     } else {
         round_trip(input);
     }
-});
+}
 
 fn read(input: &[u8]) {
     let Ok(mut reader) = SplitReader::open(Cursor::new(input), Cursor::new(input)) else { return };

@@ -3,13 +3,19 @@
 
 #![no_main]
 
+use layerstone_fuzz::{Bound, bounded};
 use layerstone_layer::tar::source::Mapper;
 use layerstone_layer::tar::{Event, TarReader, TarWriter};
 use layerstone_layer::tree::LayerTree;
 use layerstone_layer::{EntryKind, Os, Report};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+/// What a run may allocate.
+const BOUND: Bound = Bound { per_byte: 96, constant: 1 << 20 };
+
+fuzz_target!(|input: &[u8]| bounded(input.len(), BOUND, || run(input)));
+
+fn run(input: &[u8]) {
     let Some((&choice, input)) = input.split_first() else { return };
     let os = if choice & 1 == 0 { Os::Linux } else { Os::Windows };
     if choice & 2 == 0 {
@@ -17,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
     } else {
         read(input, os);
     }
-});
+}
 
 /// Puts right checksums into what may be headers: an input that is refused for its checksum shows nothing else.
 fn mend(input: &[u8]) -> Vec<u8> {

@@ -6,13 +6,19 @@
 use std::fs;
 use std::path::Path;
 
+use layerstone_fuzz::{Bound, bounded};
 use layerstone_layer::tar::{TarReader, TarWriter};
 use layerstone_layer::transport::{
     ReadOptions, TransportReader, TransportWriter, WriteOptions, copy_from_tar_with, copy_to_tar,
 };
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+/// What a run may allocate.
+const BOUND: Bound = Bound { per_byte: 96, constant: 4 << 20 };
+
+fuzz_target!(|input: &[u8]| bounded(input.len(), BOUND, || run(input)));
+
+fn run(input: &[u8]) {
     let Some((&choice, input)) = input.split_first() else { return };
     let directory = tempfile::tempdir().expect("a temporary directory");
     match choice % 3 {
@@ -20,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
         1 => lay_out(&mend(input), directory.path(), WriteOptions::hcsshim()),
         _ => read(input, directory.path()),
     }
-});
+}
 
 /// Puts right checksums into what may be headers: an input that is refused for its checksum shows nothing else.
 fn mend(input: &[u8]) -> Vec<u8> {

@@ -74,6 +74,14 @@ pub enum Finding {
     OutsideWindowsRoots,
     /// A hard-link target without its `Files/` prefix; it was added.
     UnprefixedLink,
+    /// A link target with the `Files/` that BuildKit puts before every target; it was taken off.
+    PrefixedLinkTarget,
+    /// A directory of a Windows layer whose name ends with a slash, which Microsoft's tools do not write.
+    TrailingSlash,
+    /// A name of a Windows layer with backslashes, which were taken for separators.
+    BackslashName,
+    /// A creation time whose nanoseconds were written without leading zeroes, as BuildKit does; it is the modification time.
+    UnpaddedTime,
     /// A name that was given the spelling of the parent chain.
     Respelled,
     /// Windows metadata that was not as Microsoft writes it, read with the meaning intended.
@@ -152,6 +160,12 @@ impl Finding {
                 "entries lie outside Files, Hives and UtilityVM; Windows ignores them"
             }
             Finding::UnprefixedLink => "hard-link targets had no Files/ prefix, which was added",
+            Finding::PrefixedLinkTarget => "link targets had a Files/ too many, which was taken off",
+            Finding::TrailingSlash => "directories are written with a slash behind their name",
+            Finding::BackslashName => "names held backslashes, which were taken for separators",
+            Finding::UnpaddedTime => {
+                "creation times were written without the zeroes of their fraction; the modification time was taken"
+            }
             Finding::Respelled => "names were given the spelling of the parent layers",
             Finding::WindowsDeviation => "Windows metadata deviated from what Microsoft's tools write",
             Finding::OpaqueNotStaged => {
@@ -185,6 +199,10 @@ impl Finding {
                 | Finding::HidesNothing
                 | Finding::NoEndMarker
                 | Finding::UnprefixedLink
+                | Finding::PrefixedLinkTarget
+                | Finding::TrailingSlash
+                | Finding::BackslashName
+                | Finding::UnpaddedTime
                 | Finding::Respelled
                 | Finding::WindowsDeviation
                 | Finding::EmptyHive

@@ -108,7 +108,8 @@ fn each_recorded_tar_is_laid_out_as_hcsshim_lays_it_out() {
         assert!(outcome.tombstones.is_empty(), "{case}");
         agreed += 1;
     }
-    assert_eq!(agreed, 5);
+    let found = format!("{agreed} layouts of {} to the byte, written and read.", vectors().len());
+    layerstone_testing::documented("deviations.md", "folders", &found);
 }
 
 /// A header of the tar that the reader's entries make.

@@ -44,6 +44,23 @@ fn the_diff_ids_are_those_that_the_maker_of_the_image_computed() {
 }
 
 #[test]
+fn a_windows_image_tells_which_hosts_run_it_and_a_linux_image_does_not() {
+    let dir = with_samples();
+    let image = dir.json("inspect sample/windows:1");
+    let build = image["os_version"].as_str().unwrap().split('.').nth(2).unwrap().parse::<u32>().unwrap();
+    assert_eq!(image["runs_on"]["process_isolation"]["from"], build);
+    assert_eq!(image["runs_on"]["hyper_v_isolation"], serde_json::json!({ "from": build }));
+    assert_eq!(image["runs_on"]["rule"], "containerd");
+    let text = dir.ok("inspect sample/windows:1").stdout;
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("runs on")).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].starts_with(&format!("runs on   process isolation: hosts of build {build}")), "{text}");
+    assert!(lines[1].ends_with("and later"), "{text}");
+    assert!(dir.json("inspect sample/linux:1").get("runs_on").is_none());
+    assert!(!dir.ok("inspect sample/linux:1").stdout.contains("runs on"));
+}
+
+#[test]
 fn importing_again_unpacks_nothing() {
     let dir = with_samples();
     let again = dir.json(&format!("import {}", sample("linux").display()));

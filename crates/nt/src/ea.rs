@@ -16,8 +16,12 @@ use crate::error::{Error, Result};
 const HEADER: usize = 8;
 /// The limit of the EaNameLength field. NTFS itself stops at 254.
 pub const MAX_NAME: usize = u8::MAX as usize;
-/// The limit of the EaValueLength field. On NTFS the whole list of a file stays below 64 KiB as well.
+/// The limit of the EaValueLength field.
 pub const MAX_VALUE: usize = u16::MAX as usize;
+/// The longest name on NTFS (its `$EA` attribute, like ntfs.sys, keeps one byte of the 255 back).
+pub const MAX_NTFS_NAME: usize = 254;
+/// The longest list of one file on NTFS, in bytes of its encoding (`$EA_INFORMATION` counts it in 16 bits).
+pub const MAX_NTFS_LIST: usize = u16::MAX as usize;
 
 /// One extended attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -83,6 +87,26 @@ pub fn parse_list(bytes: &[u8]) -> Result<Vec<Ea>> {
         start += next;
     }
     Ok(list)
+}
+
+/// Checks that NTFS can keep a list: names of 1 to [`MAX_NTFS_NAME`] bytes, and the whole in [`MAX_NTFS_LIST`].
+///
+/// # Errors
+/// The first name or size that it cannot.
+pub fn check_ntfs(list: &[Ea]) -> Result<()> {
+    let mut total = 0_usize;
+    for ea in list {
+        if ea.name.is_empty() {
+            return Err(Error::malformed("FILE_FULL_EA_INFORMATION", total + 5, "a name", "an empty one"));
+        }
+        let over = |what, limit, found| {
+            if found > limit { Err(Error::TooLong { what, limit, found }) } else { Ok(()) }
+        };
+        over("name of an extended attribute on NTFS", MAX_NTFS_NAME, ea.name.len())?;
+        total += (HEADER + ea.name.len() + 1 + ea.value.len()).next_multiple_of(4);
+        over("list of extended attributes on NTFS", MAX_NTFS_LIST, total)?;
+    }
+    Ok(())
 }
 
 /// Writes a list in the order given; an empty list is an empty buffer.
@@ -155,5 +179,18 @@ mod tests {
         assert!(encode_list(&[Ea::new(vec![b'a'; 256], "")]).is_err());
         assert!(encode_list(&[Ea::new("a", vec![0; 65536])]).is_err());
         assert!(encode_list(&[Ea::new(vec![b'a'; 255], vec![0; 65535])]).is_ok());
+    }
+
+    #[test]
+    fn ntfs_keeps_less_than_the_fields_could_hold() {
+        let fits = |list: &[Ea]| check_ntfs(list).is_ok();
+        assert!(fits(&[]));
+        assert!(fits(&[Ea::new(vec![b'a'; 254], "")]));
+        assert!(!fits(&[Ea::new(vec![b'a'; 255], "")]));
+        assert!(!fits(&[Ea::new("", "x")]));
+        // Header, name, NUL and value: 65,532 is the largest multiple of 4 in 16 bits.
+        assert!(fits(&[Ea::new("a", vec![0; 65_532 - 10])]));
+        assert!(!fits(&[Ea::new("a", vec![0; 65_532 - 9])]));
+        assert!(!fits(&[Ea::new("a", vec![0; 40_000]), Ea::new("b", vec![0; 40_000])]));
     }
 }

@@ -59,6 +59,7 @@ pub mod basic_info;
 mod bytes;
 pub mod ea;
 mod error;
+mod guid;
 pub mod hive;
 pub mod name;
 pub mod reparse;

@@ -347,7 +347,7 @@ fn sddl_to_sd(vector: &Value) -> Outcome {
 
 #[test]
 fn every_recorded_answer_is_met_or_the_difference_is_on_record() {
-    let (mut agreed, mut deviated, mut skipped) = (0, 0, 0);
+    let (mut agreed, mut deviated, mut skipped) = (0, Vec::new(), Vec::new());
     for vector in vectors() {
         let case = text(&vector["case"]);
         let outcome = match vector["op"].as_str().unwrap() {
@@ -362,19 +362,18 @@ fn every_recorded_answer_is_met_or_the_difference_is_on_record() {
         match outcome {
             Outcome::Agreed => agreed += 1,
             Outcome::Deviated(reasons) => {
-                deviated += 1;
-                println!("deviates: {case}: {}", reasons.join("; "));
+                deviated.push(format!("| {} | {case} | {} |", text(&vector["op"]), reasons.join("; ")));
             }
             Outcome::NotApplicable(reason) => {
-                skipped += 1;
-                println!("not applicable: {case}: {reason}");
+                skipped.push(format!("| {} | {case} | {reason} |", text(&vector["op"])));
             }
         }
     }
-    println!("golden vectors: {agreed} agreed, {deviated} deviated on purpose, {skipped} not applicable");
-    assert_eq!(
-        (agreed, deviated, skipped),
-        (76, 14, 2),
-        "a vector changed sides: find out why, then count again"
+    let found = format!(
+        "{agreed} answers the same, {} not, {} that say nothing of metadata:\n\n| operation | vector | ours |\n| --- | --- | --- |\n{}",
+        deviated.len(),
+        skipped.len(),
+        [deviated, skipped].concat().join("\n")
     );
+    layerstone_testing::documented("deviations.md", "metadata", &found);
 }

@@ -260,3 +260,63 @@ fn entries_for_one_type_of_object_pass_files_by() {
     assert_eq!(flags.control & control::DACL_AUTO_INHERITED, control::DACL_AUTO_INHERITED);
     assert!(flags.dacl.unwrap().aces.iter().all(|ace| ace.flags & ace_flags::INHERITED != 0));
 }
+
+#[test]
+fn windows_wants_parts_and_entries_on_multiples_of_four() {
+    let good = bytes("O:BAG:SYD:(A;;FA;;;BA)");
+    assert_eq!(SecurityDescriptor::validate(&good), Ok(()));
+    // The DACL moved by two bytes: it reads, and Windows refuses it.
+    let dacl = u32::from_le_bytes(good[16..20].try_into().unwrap()) as usize;
+    let mut moved = good.clone();
+    moved.splice(dacl..dacl, [0, 0]);
+    moved[16] += 2;
+    assert!(SecurityDescriptor::parse(&moved).is_ok());
+    let error = SecurityDescriptor::validate(&moved).unwrap_err();
+    assert!(matches!(error, Error::Malformed { position: 16, .. }), "{error}");
+    // An ACE of a length that is none, in a list that is one.
+    let raw = Ace { flags: 0, body: AceBody::Raw { ace_type: 9, bytes: vec![0; 6] } };
+    let sd =
+        SecurityDescriptor { dacl: Some(Acl::new(vec![raw.clone(), raw])), ..SecurityDescriptor::default() };
+    let odd = sd.to_bytes().unwrap();
+    assert!(SecurityDescriptor::parse(&odd).is_ok());
+    assert!(matches!(SecurityDescriptor::validate(&odd), Err(Error::Malformed { position: 30, .. })));
+}
+
+#[test]
+fn an_offset_without_its_bit_means_nothing() {
+    let mut bytes = bytes("O:BAD:(A;;FA;;;BA)");
+    bytes[2] = 0;
+    bytes[16] = 3;
+    assert_eq!(SecurityDescriptor::validate(&bytes), Ok(()));
+}
+
+#[test]
+fn the_canonical_order_refuses_first_and_inherits_last() {
+    let guid = "bf967aba-0de6-11d0-a285-00aa003049e2";
+    let canonical = format!(
+        "D:AI(D;;FW;;;AN)(OD;;WP;{guid};;AN)(A;;FR;;;WD)(A;OICI;FA;;;BA)(OA;;RP;{guid};;WD)(A;ID;FA;;;SY)(D;ID;FA;;;BG)"
+    );
+    let list = |text: &str| sddl::parse(text).unwrap().dacl.unwrap();
+    assert!(list(&canonical).is_canonical());
+    assert_eq!(list(&canonical).to_canonical(), list(&canonical));
+    let mixed = format!(
+        "D:AI(A;ID;FA;;;SY)(OA;;RP;{guid};;WD)(A;;FR;;;WD)(D;ID;FA;;;BG)(A;OICI;FA;;;BA)(OD;;WP;{guid};;AN)(D;;FW;;;AN)"
+    );
+    assert!(!list(&mixed).is_canonical());
+    assert_eq!(list(&mixed).to_canonical(), list(&canonical));
+    assert!(list("D:").is_canonical());
+    assert!(list(security::BUILDKIT_DIRECTORY).is_canonical());
+    // A conditional refusal (callback) is one.
+    let callback = Ace { flags: 0, body: AceBody::Raw { ace_type: 0x0A, bytes: vec![0; 16] } };
+    let mut list = list("D:(A;;FA;;;BA)");
+    list.aces.push(callback.clone());
+    assert!(!list.is_canonical());
+    assert_eq!(list.to_canonical().aces[0], callback);
+}
+
+#[test]
+fn the_hash_of_ntfs_adds_words_to_the_rotated_sum() {
+    assert_eq!(security::ntfs_hash(&[]), 0);
+    assert_eq!(security::ntfs_hash(&[1, 0, 0, 0]), 1);
+    assert_eq!(security::ntfs_hash(&[1, 0, 0, 0x80, 2, 0, 0, 0, 9]), (0x8000_0001_u32.rotate_left(3)) + 2);
+}

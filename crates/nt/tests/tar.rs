@@ -219,3 +219,31 @@ fn what_a_tar_cannot_hold_is_an_error_or_told() {
     let metadata = WindowsMetadata { eas: vec![needed], ..WindowsMetadata::default() };
     assert_eq!(metadata.tar_losses(), [Note::EaFlagsLost { name: "A".into(), flags: 0x80 }]);
 }
+
+#[test]
+fn attributes_that_ntfs_would_not_take_are_kept_and_told() {
+    let read = read(&[("MSWINDOWS.xattr.", "YQ==")], EntryKind::File);
+    assert_eq!(read.metadata.eas, [Ea::new("", "a")]);
+    assert!(matches!(read.notes[..], [Note::EasOverNtfs(Error::Malformed { .. })]), "{:?}", read.notes);
+    let name = format!("MSWINDOWS.xattr.{}", "A".repeat(255));
+    let read = try_read(&[(&name, "YQ==")], &facts(EntryKind::File)).unwrap();
+    assert!(matches!(read.notes[..], [Note::EasOverNtfs(Error::TooLong { limit: 254, found: 255, .. })]));
+}
+
+#[test]
+fn a_creation_time_without_the_zeroes_of_its_fraction_is_the_modification_time() {
+    let creation = |creation: &str, mtime: &str| {
+        let read = read(&[("LIBARCHIVE.creationtime", creation), ("mtime", mtime)], EntryKind::File);
+        let told = read.notes.contains(&Note::TimeUnpadded { key: "LIBARCHIVE.creationtime" });
+        (read.metadata.basic.creation.to_pax().unwrap(), told)
+    };
+    // 5,000,000 ns and 700 ns, as BuildKit prints them.
+    assert_eq!(creation("1700000000.5000000", "1700000000.005"), ("1700000000.005".into(), true));
+    assert_eq!(creation("1700000000.700", "1700000000.0000007"), ("1700000000.0000007".into(), true));
+    assert_eq!(creation("-2.500000000", "-1.5"), ("-1.5".into(), true));
+    // The same second and another fraction: it stands.
+    assert_eq!(creation("1700000000.5", "1700000000.005"), ("1700000000.5".into(), false));
+    // Nine digits, or zero: nothing is missing.
+    assert_eq!(creation("1700000000.500000000", "1700000000.5"), ("1700000000.5".into(), false));
+    assert_eq!(creation("1700000000.0", "1700000000"), ("1700000000".into(), false));
+}

@@ -68,6 +68,15 @@ pub enum Error {
         reason: &'static str,
     },
 
+    /// A string is not a version of Windows.
+    #[error("`{text}` is not a version of Windows: {reason}; expected major.minor.build[.revision]")]
+    InvalidWindowsVersion {
+        /// The string, cut when it is long.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
     /// A document is not JSON, or not of the shape that its specification gives.
     #[error("{what} is not valid: {source}")]
     Json {

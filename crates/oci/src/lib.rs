@@ -23,6 +23,7 @@
 //! - [`ImageSource`]: whatever a user brings: a layout directory, an OCI archive, a docker archive of any age, compressed
 //!   or not, or a pipe. [`ImageSource::resolve`] picks an image for a [`Platform`] and gives its manifest, configuration
 //!   and layers; layers are then read by any number of threads.
+//! - [`windows_version`]: which Windows image runs on which host.
 //! - [`ArchiveWriter`] and [`write_archive`]: the way out, with the same bytes each time.
 //! - [`compress`]: the encoders for that, parallel and deterministic, and the decoders for the way in.
 //!
@@ -79,6 +80,7 @@ mod name;
 mod platform;
 mod source;
 mod sys;
+pub mod windows_version;
 
 pub use archive::{ArchiveFormat, ArchiveImage, ArchiveWriter, write_archive};
 pub use config::{HistoryEntry, ImageConfig};
@@ -94,3 +96,4 @@ pub use platform::Platform;
 pub use source::{
     Candidate, ImageSource, ResolvedImage, SourceFormat, SourceImage, SourceLayer, SourceOptions, open_source,
 };
+pub use windows_version::WindowsVersion;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::json::null_as_default;
+use crate::windows_version::{self, WindowsVersion};
 use crate::{Error, Result};
 
 /// The `platform` of an index entry
@@ -15,7 +16,8 @@ use crate::{Error, Result};
 /// and what a user asks for.
 ///
 /// Written `os/architecture[/variant][:os.version]`: `linux/arm64`, `linux/arm/v6`, `windows/amd64:10.0.20348.x`. As a
-/// request, a version stands for all that begin with its numbers; a last `x` or `*` says the same aloud.
+/// request, a version stands for all that begin with its numbers; a last `x` or `*` says the same aloud. A version of Windows with its
+/// build stands for every revision of that build, and a revision for the best of them: the highest that is not above it, else the highest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Platform {
     /// Processor, in Go's names: `amd64`, `arm64`.
@@ -100,7 +102,7 @@ impl Platform {
     ///
     /// Operating system and processor must be the same. A processor variant runs what is made for it or for a lower one;
     /// without one, `arm` means v7, `arm64` v8 and `amd64` v1. Where the request has a version, the image's must begin
-    /// with its numbers; where the request names features of the operating system, the image must have them all.
+    /// with its numbers, or for Windows have its build, whatever the revision; where the request names features of the operating system, the image must have them all.
     pub fn matches(&self, image: &Self) -> bool {
         let (own, other) = (self.normalised(), image.normalised());
         own.os == other.os
@@ -109,20 +111,35 @@ impl Platform {
             && self
                 .os_version
                 .as_deref()
-                .is_none_or(|wanted| version_begins_with(image.os_version.as_deref(), wanted))
+                .is_none_or(|wanted| version_satisfies(image.os_version.as_deref(), wanted, &own.os))
             && self.os_features.iter().all(|feature| image.os_features.contains(feature))
     }
 
-    /// The best of several images for this request: highest version of the operating system (Windows), then highest
+    /// The best of several images for this request: the version of the operating system (Windows) that is nearest to the
+    /// requested one, or the highest, compared as numbers; then highest
     /// variant of the processor, then fewest features asked of the host, then the first in the list.
     pub fn choose<'a>(&self, images: impl IntoIterator<Item = &'a Self>) -> Option<usize> {
         let mut best: Option<(usize, &Self)> = None;
         for (at, image) in images.into_iter().enumerate().filter(|(_, image)| self.matches(image)) {
-            if best.is_none_or(|(_, champion)| preference(image, champion) == Ordering::Greater) {
+            if best.is_none_or(|(_, champion)| self.preference(image, champion) == Ordering::Greater) {
                 best = Some((at, image));
             }
         }
         best.map(|(at, _)| at)
+    }
+
+    fn preference(&self, a: &Self, b: &Self) -> Ordering {
+        let wanted = self.os_version.as_deref().and_then(|wanted| wanted.parse().ok());
+        let rank = |image: &Self| {
+            let wanted: WindowsVersion = wanted?;
+            let version: WindowsVersion = image.os_version.as_deref()?.parse().ok()?;
+            Some(windows_version::revision_rank(wanted.revision, version.revision))
+        };
+        rank(a)
+            .cmp(&rank(b))
+            .then_with(|| compare_versions(a.os_version.as_deref(), b.os_version.as_deref()))
+            .then_with(|| variant_number(&a.normalised()).cmp(&variant_number(&b.normalised())))
+            .then_with(|| b.os_features.len().cmp(&a.os_features.len()))
     }
 
     /// With the usual names of operating system, processor and variant.
@@ -151,12 +168,6 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self> {
         Self::parse(text)
     }
-}
-
-fn preference(a: &Platform, b: &Platform) -> Ordering {
-    compare_versions(a.os_version.as_deref(), b.os_version.as_deref())
-        .then_with(|| variant_number(&a.normalised()).cmp(&variant_number(&b.normalised())))
-        .then_with(|| b.os_features.len().cmp(&a.os_features.len()))
 }
 
 fn normalise_os(os: &str) -> String {
@@ -203,8 +214,13 @@ fn variant_number(platform: &Platform) -> Option<u32> {
     }
 }
 
-fn version_begins_with(version: Option<&str>, wanted: &str) -> bool {
+fn version_satisfies(version: Option<&str>, wanted: &str, os: &str) -> bool {
     let Some(version) = version else { return false };
+    if os == "windows"
+        && let (Ok(version), Ok(wanted)) = (version.parse::<WindowsVersion>(), wanted.parse())
+    {
+        return version.is_same_build(&wanted);
+    }
     let mut numbers = version.split('.');
     wanted
         .split('.')

@@ -45,7 +45,7 @@ pub use error::{Error, Result};
 pub use export::{ExportDest, ExportOptions, ExportOutcome, ExportedLayer};
 pub use fsck::{FsckOptions, FsckOutcome, Problem};
 pub use gc::{GcOptions, GcOutcome};
-pub use hives::{HiveFile, HiveStack, WindowsVersion};
+pub use hives::{HiveFile, HiveStack, InstalledWindows};
 pub use image::StoredImage;
 pub use import::{ImportOptions, Progress};
 pub use layer::{Description, StoredLayer};

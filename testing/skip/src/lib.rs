@@ -86,3 +86,22 @@ pub fn sample(test: &str, name: &str) -> Option<PathBuf> {
     }
     Some(path)
 }
+
+/// Checks that a page of `docs/` says what a test has found: the lines between `<!-- begin SECTION -->` and `<!-- end SECTION -->` are
+/// those of `found`. What a page says of the tests cannot become stale that way.
+///
+/// # Panics
+/// When the page, or the section, says something else: with what it has to say.
+#[track_caller]
+pub fn documented(page: &str, section: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let between = text
+        .split_once(&format!("<!-- begin {section} -->\n"))
+        .and_then(|(_, rest)| rest.split_once(&format!("<!-- end {section} -->")))
+        .map(|(lines, _)| lines.trim());
+    assert!(
+        between == Some(found.trim()),
+        "docs/{page} has to say between `<!-- begin {section} -->` and `<!-- end {section} -->`:\n\n{found}"
+    );
+}

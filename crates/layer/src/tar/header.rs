@@ -61,14 +61,14 @@ impl<'a> Header<'a> {
     pub fn parse(block: &'a [u8; BLOCK], offset: u64) -> Result<Self, Error> {
         let header = Header { block, offset };
         let stated = header.number(CHECKSUM, "checksum")?;
-        // Historic writers summed signed characters; both sums are in use.
-        let (mut unsigned, mut signed) = (0i64, 0i64);
-        for (at, &byte) in block.iter().enumerate() {
-            let byte = if (CHECKSUM.0..CHECKSUM.0 + CHECKSUM.1).contains(&at) { b' ' } else { byte };
-            unsigned += i64::from(byte);
-            signed += i64::from(byte as i8);
-        }
-        if stated != unsigned && stated != signed {
+        let unsigned = checksum(block);
+        // Historic writers summed signed characters, each 256 less for a byte above 127; both sums are in use.
+        let signed = || {
+            let (before, field) = block.split_at(CHECKSUM.0);
+            let high = before.iter().chain(&field[CHECKSUM.1..]).filter(|&&byte| byte > 127).count();
+            unsigned - 256 * high as i64
+        };
+        if stated != unsigned && stated != signed() {
             return Err(Error::Checksum { offset, stated, computed: unsigned });
         }
         Ok(header)
@@ -170,6 +170,13 @@ impl<'a> Header<'a> {
         sparse_entries(&self.block[GNU_SPARSE..], GNU_SPARSE_ENTRIES, self.offset, &mut map)?;
         Ok((map, self.block[GNU_IS_EXTENDED] != 0, self.unsigned(GNU_REALSIZE, "realsize")?))
     }
+}
+
+/// The sum of a header's bytes, with blanks in the place of the sum itself.
+pub(super) fn checksum(block: &[u8; BLOCK]) -> i64 {
+    let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
+    let field = sum(&block[CHECKSUM.0..CHECKSUM.0 + CHECKSUM.1]);
+    i64::from(sum(block) - field + CHECKSUM.1 as u32 * u32::from(b' '))
 }
 
 /// Appends the entries of an extension block to `map`; tells whether one more block follows.

@@ -10,6 +10,7 @@
 //! Dialects read: V7, ustar, old GNU (long names, base-256 numbers, sparse), PAX (local and global headers, sparse
 //! 0.0, 0.1, 1.0). Written: ustar with PAX records where a value does not fit.
 
+mod foreign;
 pub mod header;
 pub mod pax;
 pub mod read;

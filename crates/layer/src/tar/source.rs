@@ -2,6 +2,7 @@
 //!
 //! Sources: OCI image-spec `layer.md` (whiteouts, Windows), POSIX `pax`, libarchive and star for xattr records.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -9,6 +10,7 @@ use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::GeneralPurposeConfig;
 use layerstone_nt::tar as nt;
 
+use super::foreign;
 use super::read::Member;
 use crate::entry::{Entry, EntryKind, Metadata, Os, Xattr};
 use crate::path::{LayerPath, PathError, display_name};
@@ -102,7 +104,10 @@ impl Mapper {
             return Ok(Some(stream));
         }
         self.stream_owner = None;
-        let path = self.path(&member.name, member, report)?;
+        let path = match self.os {
+            Os::Linux => self.path(&member.name, member, report)?,
+            Os::Windows => self.path(&foreign::name(&member.name, report), member, report)?,
+        };
         if let Some((parent, name)) = path.split_last()
             && let Some(hidden) = name.strip_prefix(WHITEOUT)
         {
@@ -125,7 +130,11 @@ impl Mapper {
                     let (offset, name) = (member.offset, shown(member));
                     return Err(Error::Path { offset, name, source: PathError::Nul });
                 }
-                EntryKind::Symlink { target: member.link_name.clone() }
+                let target = match self.os {
+                    Os::Linux => &member.link_name,
+                    Os::Windows => foreign::symlink_target(member, report),
+                };
+                EntryKind::Symlink { target: target.to_vec() }
             }
             b'3' => {
                 if member.device == (0, 0) {
@@ -134,7 +143,12 @@ impl Mapper {
                 EntryKind::CharDevice { major: member.device.0, minor: member.device.1 }
             }
             b'4' => EntryKind::BlockDevice { major: member.device.0, minor: member.device.1 },
-            b'5' => EntryKind::Directory,
+            b'5' => {
+                if self.os == Os::Windows {
+                    foreign::directory(member, report);
+                }
+                EntryKind::Directory
+            }
             b'6' => EntryKind::Fifo,
             _ => return Ok(unsupported(report, &path)),
         };
@@ -177,7 +191,11 @@ impl Mapper {
             return Err(Error::NoTarget { offset: member.offset, name: shown(member) });
         }
         // Hard-link targets are names of the archive; a leading slash is as common there as in names and not counted.
-        let (target, _) = LayerPath::normalise(&member.link_name).map_err(|source| Error::Path {
+        let raw = match self.os {
+            Os::Linux => Cow::Borrowed(member.link_name.as_slice()),
+            Os::Windows => foreign::hard_link_target(member, report),
+        };
+        let (target, _) = LayerPath::normalise(&raw).map_err(|source| Error::Path {
             offset: member.offset,
             name: shown(member),
             source,
@@ -225,7 +243,10 @@ impl Mapper {
                     EntryKind::HardLink { .. } => nt::EntryKind::HardLink,
                     _ => nt::EntryKind::Other,
                 },
-                linkname: &member.link_name,
+                linkname: match kind {
+                    EntryKind::Symlink { target } => target,
+                    _ => &member.link_name,
+                },
                 mtime: member.mtime,
                 atime: member.atime,
                 ctime: member.ctime,
@@ -237,7 +258,11 @@ impl Mapper {
                 source,
             })?;
             for note in &read.notes {
-                report.note(Finding::WindowsDeviation, format_args!("{path}: {note}"));
+                let finding = match note {
+                    nt::Note::TimeUnpadded { .. } => Finding::UnpaddedTime,
+                    _ => Finding::WindowsDeviation,
+                };
+                report.note(finding, format_args!("{path}: {note}"));
             }
             meta.windows = Some(Box::new(read.metadata));
             // Windows writers leave the permission bits empty; a mount on Linux would be unusable.

@@ -1,10 +1,10 @@
 //! Writing a layer tar: ustar headers, PAX records where a value does not fit, nothing that depends on the host or the
-//! clock. The same entries in the same order give the same bytes.
+//! clock. The same entries in the same order give the same bytes; those of Windows layers the bytes that Microsoft's go-winio gives.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::header::BLOCK;
+use super::header::{self, BLOCK};
 use super::pax;
 use crate::entry::{Entry, EntryKind, Metadata};
 use crate::path::LayerPath;
@@ -98,6 +98,7 @@ impl<W: Write> TarWriter<W> {
             EntryKind::Whiteout => header.whiteout(&entry.path, None),
             EntryKind::Opaque => header.whiteout(&entry.path, Some(b".wh..wh..opq")),
         }
+        header.go = entry.meta.windows.is_some();
         match (&entry.meta.windows, &entry.kind) {
             (None, _) | (_, EntryKind::Whiteout | EntryKind::Opaque) => {}
             (Some(windows), EntryKind::Stream { .. }) => {
@@ -175,6 +176,9 @@ struct Header {
     mtime: layerstone_nt::UnixTime,
     device: (u32, u32),
     records: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Lay the blocks out as Go's `archive/tar` does, which Microsoft's tools use: long names in a record, never in ustar's prefix;
+    /// ASCII only in the fields; the PAX header named after the entry.
+    go: bool,
 }
 
 impl Header {
@@ -194,6 +198,7 @@ impl Header {
             mtime: meta.mtime,
             device: (0, 0),
             records,
+            go: false,
         }
     }
 
@@ -231,6 +236,7 @@ impl Header {
         if matches!(kind, EntryKind::HardLink { .. }) {
             // As Microsoft's export has them: a link repeats the times and attributes, not the descriptor.
             records.retain(|(key, _)| key != nt::RAW_SECURITY_DESCRIPTOR && !key.starts_with(nt::EA_PREFIX));
+            self.mode = 0o644;
         } else {
             self.mode = windows.tar_mode(matches!(kind, EntryKind::File { .. }));
         }
@@ -248,21 +254,28 @@ impl Header {
         self.records.extend(records.into_iter().map(|(key, value)| (key.into_bytes(), value.into_bytes())));
     }
 
+    /// What a field of 100 bytes shows of a name that stands in a record.
+    fn field(&self, name: &[u8]) -> Vec<u8> {
+        if self.go { go_field(name) } else { name[..name.len().min(100)].to_vec() }
+    }
+
     /// All blocks of the header: a PAX header first when something does not fit.
     fn encode(mut self) -> Vec<u8> {
         let mut block = [0; BLOCK];
-        let (prefix, name) = match split_name(&self.name) {
+        let fits = |name: &[u8]| name.len() <= 100 && name.is_ascii();
+        let split = if self.go && !fits(&self.name) { None } else { split_name(&self.name) };
+        let (prefix, name) = match split {
             Some(parts) => parts,
             None => {
                 self.records.insert(b"path".to_vec(), self.name.clone());
-                (Vec::new(), self.name[..self.name.len().min(100)].to_vec())
+                (Vec::new(), self.field(&self.name))
             }
         };
-        let link = if self.link.len() <= 100 && self.link.is_ascii() {
+        let link = if fits(&self.link) {
             self.link.clone()
         } else {
             self.records.insert(b"linkpath".to_vec(), self.link.clone());
-            self.link[..self.link.len().min(100)].to_vec()
+            self.field(&self.link)
         };
         if self.size > MAX_OCTAL_11 {
             self.records.insert(b"size".to_vec(), self.size.to_string().into_bytes());
@@ -288,7 +301,7 @@ impl Header {
         octal(&mut block, 329, 7, u64::from(self.device.0));
         octal(&mut block, 337, 7, u64::from(self.device.1));
         put(&mut block, 345, &prefix);
-        checksum(&mut block);
+        put_checksum(&mut block);
 
         let mut out = Vec::with_capacity(3 * BLOCK);
         if !self.records.is_empty() {
@@ -296,7 +309,10 @@ impl Header {
             for (key, value) in &self.records {
                 pax::write(&mut body, key, value);
             }
-            out.extend_from_slice(&pax_header(body.len() as u64));
+            out.extend_from_slice(&match self.go {
+                true => go_pax_header(&self.name, body.len() as u64),
+                false => pax_header(body.len() as u64),
+            });
             out.extend_from_slice(&body);
             out.resize(out.len().next_multiple_of(BLOCK), 0);
         }
@@ -328,8 +344,38 @@ fn pax_header(size: u64) -> [u8; BLOCK] {
     octal(&mut block, 136, 11, 0);
     block[156] = b'x';
     put(&mut block, 257, b"ustar\x0000");
-    checksum(&mut block);
+    put_checksum(&mut block);
     block
+}
+
+/// The PAX header as Go names it, with nothing but zeroes in its other fields.
+fn go_pax_header(name: &[u8], size: u64) -> [u8; BLOCK] {
+    let (directory, base) = match name.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => name.split_at(slash + 1),
+        None => (&b""[..], name),
+    };
+    let mut block = [0; BLOCK];
+    put(&mut block, 0, &go_field(&[directory, b"PaxHeaders.0/", base].concat()));
+    for (at, digits, value) in [(100, 7, 0), (108, 7, 0), (116, 7, 0), (124, 11, size), (136, 11, 0)] {
+        octal(&mut block, at, digits, value);
+    }
+    block[156] = b'x';
+    put(&mut block, 257, b"ustar\x0000");
+    put_checksum(&mut block);
+    block
+}
+
+/// A name as Go puts it into a field that cannot hold it: the ASCII of it, cut, and no slash at the end of what was cut.
+fn go_field(name: &[u8]) -> Vec<u8> {
+    let ascii: Vec<u8> = name.iter().copied().filter(u8::is_ascii).collect();
+    if ascii.len() <= 100 {
+        return ascii;
+    }
+    let cut = &ascii[..100];
+    match cut.iter().rposition(|&byte| byte != b'/') {
+        Some(last) if cut.ends_with(b"/") => cut[..=last].to_vec(),
+        _ => cut.to_vec(),
+    }
 }
 
 /// Splits a name between ustar's prefix and name fields. `None` when it does not fit or is not ASCII.
@@ -352,13 +398,16 @@ fn put(block: &mut [u8; BLOCK], at: usize, bytes: &[u8]) {
 
 /// Writes `value` in `digits` octal digits and a NUL; a value that does not fit is zero here and stands in a record.
 fn octal(block: &mut [u8; BLOCK], at: usize, digits: usize, value: u64) {
-    let fits = value < 1 << (3 * digits);
-    let text = format!("{:0digits$o}\0", if fits { value } else { 0 });
-    put(block, at, text.as_bytes());
+    let mut rest = if value < 1 << (3 * digits) { value } else { 0 };
+    for place in block[at..at + digits].iter_mut().rev() {
+        *place = b'0' + (rest & 7) as u8;
+        rest >>= 3;
+    }
+    block[at + digits] = 0;
 }
 
-fn checksum(block: &mut [u8; BLOCK]) {
-    block[148..156].fill(b' ');
-    let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
-    put(block, 148, format!("{sum:06o}\0 ").as_bytes());
+fn put_checksum(block: &mut [u8; BLOCK]) {
+    let sum = header::checksum(block) as u64;
+    octal(block, 148, 6, sum);
+    block[155] = b' ';
 }

@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use layerstone_layer::tar::{Error, Event, Member, TarReader};
@@ -149,25 +148,17 @@ pub(crate) fn run(command: &mut Command) -> Result<Vec<u8>, String> {
 
 /// Tells that a test could not run; with `REQUIRE_ALL=1` that is a failure.
 pub(crate) fn skip(test: &str, reason: &str) {
-    assert!(std::env::var_os("REQUIRE_ALL").is_none_or(|v| v != "1"), "SKIP {test}: {reason}");
-    eprintln!("SKIP {test}: {reason}");
+    layerstone_testing::skip(test, reason);
 }
 
 /// True when the tool is there.
 pub(crate) fn have(tool: &str, test: &str) -> bool {
-    match Command::new(tool).arg("--version").output() {
-        Ok(_) => true,
-        Err(error) => {
-            skip(test, &format!("{tool}: {error}"));
-            false
-        }
-    }
+    layerstone_testing::tool(test, tool).is_some()
 }
 
 /// All archives below the sample directory, inflated, with their names.
 pub(crate) fn samples() -> Vec<(String, Vec<u8>)> {
-    let root = std::env::var_os("LAYERSTONE_TEST_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    let root = layerstone_testing::samples();
     let mut found = Vec::new();
     let mut todo = vec![root.join("linux"), root.join("layers")];
     while let Some(path) = todo.pop() {

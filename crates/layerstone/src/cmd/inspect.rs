@@ -1,7 +1,9 @@
 //! `inspect`.
 
 use layerstone_layer::Os;
-use layerstone_store::{Description, Store, StoredImage, WindowsVersion};
+use layerstone_oci::WindowsVersion;
+use layerstone_oci::windows_version::{Builds, Isolation, Rule, hosts_for};
+use layerstone_store::{Description, InstalledWindows, Store, StoredImage};
 use serde::Serialize;
 
 use super::App;
@@ -22,10 +24,36 @@ struct Image<'a> {
     os_version: Option<&'a str>,
     /// What the registry of a Windows image says that it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    registry: Option<WindowsVersion>,
+    registry: Option<InstalledWindows>,
+    /// Of a Windows image that states its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs_on: Option<RunsOn>,
     config_digest: String,
     layers: Vec<ImageLayer>,
     config: &'a serde_json::Map<String, serde_json::Value>,
+}
+
+/// Builds of the hosts that a Windows image runs on.
+#[derive(Serialize)]
+struct RunsOn {
+    process_isolation: Builds,
+    /// Whose rule that is.
+    rule: Rule,
+    hyper_v_isolation: Builds,
+}
+
+impl RunsOn {
+    fn of(image: &StoredImage) -> Option<Self> {
+        let config = &image.config;
+        let version: WindowsVersion =
+            config.os_version().filter(|_| config.platform().os == "windows")?.parse().ok()?;
+        let rule = Rule::default();
+        Some(RunsOn {
+            process_isolation: hosts_for(version.build, Isolation::Process(rule)),
+            rule,
+            hyper_v_isolation: hosts_for(version.build, Isolation::HyperV),
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -69,12 +97,12 @@ pub(crate) fn run(app: &App, args: &Inspect) -> Result<()> {
 }
 
 /// The version in the image's registry. What cannot be read is a remark: the rest of the image can be shown all the same.
-fn windows_version(app: &App, store: &Store, image: &StoredImage) -> Option<WindowsVersion> {
+fn installed_windows(app: &App, store: &Store, image: &StoredImage) -> Option<InstalledWindows> {
     if image.os() != Os::Windows {
         return None;
     }
     let read = store.chain_view(&image.chain_ids(), image.os());
-    match read.and_then(|view| WindowsVersion::of(view.layers())) {
+    match read.and_then(|view| InstalledWindows::of(view.layers())) {
         Ok(version) => version,
         Err(error) => {
             app.remark(format_args!("remark: {}", crate::error::Error::from(error).report()));
@@ -116,7 +144,8 @@ fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
         media_type: Some(media_type),
         platform: image.config.platform().to_string(),
         os_version: image.config.os_version(),
-        registry: windows_version(app, store, image),
+        registry: installed_windows(app, store, image),
+        runs_on: RunsOn::of(image),
         config_digest: image.config.digest().to_string(),
         layers,
         config: image.config.raw(),
@@ -134,6 +163,10 @@ fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
                 write!(out, "  {}", named.join(", "))?;
             }
             writeln!(out, "  {}", agreement(view.os_version, &windows.version))?;
+        }
+        if let Some(runs_on) = &view.runs_on {
+            writeln!(out, "runs on   process isolation: hosts of build {}", runs_on.process_isolation)?;
+            writeln!(out, "runs on   Hyper-V isolation: hosts of build {}", runs_on.hyper_v_isolation)?;
         }
         if let Some(created) = image.config.created() {
             writeln!(out, "created   {created}")?;

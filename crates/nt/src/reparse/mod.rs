@@ -19,15 +19,19 @@
 //! The substitute name is what the kernel follows, the print name what people see. [`ReparsePoint::from_target`]
 //! builds both as Microsoft's go-winio does; [`ReparsePoint::target`] reads one back.
 //!
+//! [`View`] takes the data of other tags apart where it is published; the point keeps them as they are.
+//!
 //! [`ReparsePoint::encode`] writes one layout of the PathBuffer: substitute name, NUL, print name, NUL. Buffers from
 //! elsewhere may be laid out otherwise, so whoever must give the bytes back unchanged keeps the bytes;
 //! [`ReparsePoint::is_canonical`] tells whether encoding would give them back.
 
 mod tags;
 mod target;
+mod views;
 
 pub use tags::ReparseTag;
 pub use target::TargetKind;
+pub use views::{LxSpecial, NameUnit, View, Wof};
 
 use crate::bytes::Fields;
 use crate::error::{Error, Result};

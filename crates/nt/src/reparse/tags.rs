@@ -80,6 +80,11 @@ impl ReparseTag {
         self.0 & 0x1000_0000 != 0
     }
 
+    /// Whether this is one of the sixteen tags of cloud files.
+    pub const fn is_cloud(self) -> bool {
+        self.0 & !0xF000 == Self::CLOUD.0
+    }
+
     /// Whether this is one of the two tags that this crate takes apart and that a layer tar can hold.
     pub(super) fn is_link(self) -> bool {
         self == Self::SYMLINK || self == Self::MOUNT_POINT

@@ -83,7 +83,7 @@ fn put_ace(out: &mut String, ace: &Ace) -> Result<()> {
     for guid in guids {
         out.push(';');
         if let Some(guid) = guid {
-            put_guid(out, &guid);
+            let _ = crate::guid::write(out, &guid);
         }
     }
     out.push(';');
@@ -107,15 +107,5 @@ fn put_rights(out: &mut String, mask: u32, is_label: bool) {
         if mask & right != 0 {
             out.push_str(name);
         }
-    }
-}
-
-fn put_guid(out: &mut String, guid: &[u8; 16]) {
-    const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
-    for (n, index) in ORDER.into_iter().enumerate() {
-        if matches!(n, 4 | 6 | 8 | 10) {
-            out.push('-');
-        }
-        let _ = write!(out, "{:02x}", guid[index]);
     }
 }

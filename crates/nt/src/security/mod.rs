@@ -20,11 +20,13 @@
 //! are as valid: keep the original bytes where they must survive.
 
 mod acl;
+mod check;
 mod defaults;
 mod inherit;
 mod sid;
 
 pub use acl::{Ace, AceBody, AceKind, Acl, ObjectAceKind, ace_flags};
+pub use check::ntfs_hash;
 pub use defaults::{
     BUILDKIT_DIRECTORY, BUILDKIT_FILE, NULL_DACL, OWNER_ADMINISTRATORS, OWNER_USERS, default_descriptor,
 };
@@ -147,11 +149,6 @@ impl SecurityDescriptor {
             sacl: acl(12, control::SACL_PRESENT)?,
             dacl: acl(16, control::DACL_PRESENT)?,
         })
-    }
-
-    /// Checks that `bytes` are a descriptor whose header, SIDs and lists are whole and inside the buffer.
-    pub fn validate(bytes: &[u8]) -> Result<()> {
-        Self::parse(bytes).map(drop)
     }
 
     /// The self-relative form: owner, group, SACL, DACL behind the header, without gaps.

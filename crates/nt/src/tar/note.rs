@@ -29,6 +29,12 @@ pub enum Note {
         /// The record's key.
         key: &'static str,
     },
+    /// The time's nanoseconds are the modification time's, written without leading zeroes (5 ns as `.5`), as BuildKit does; the
+    /// metadata hold the modification time.
+    TimeUnpadded {
+        /// The record's key.
+        key: &'static str,
+    },
     /// Both forms of the descriptor are there; the raw one was taken.
     SddlIgnored,
     /// The raw descriptor is kept but is not one that Windows takes.
@@ -45,6 +51,8 @@ pub enum Note {
     MountPointIgnored,
     /// The link's target is not UTF-8; what is not became U+FFFD, as in Microsoft's reader.
     LinkNameNotUtf8,
+    /// The extended attributes are kept but are more than NTFS takes.
+    EasOverNtfs(Error),
     /// A record of Microsoft's name space that nobody reads.
     UnknownRecord {
         /// Its key.
@@ -68,6 +76,9 @@ impl fmt::Display for Note {
             Self::TimeWrapped { key } => write!(f, "{key} is a wrapped zero: read as not set"),
             Self::TimeOutOfRange { key, time } => write!(f, "{key} {time} fits no FILETIME: read as not set"),
             Self::TimeRounded { key } => write!(f, "{key} has digits below 100 ns: rounded down"),
+            Self::TimeUnpadded { key } => {
+                write!(f, "{key} lacks the zeroes of its fraction: taken from the modification time")
+            }
             Self::SddlIgnored => f.write_str("MSWINDOWS.sd is ignored, as MSWINDOWS.rawsd is there"),
             Self::InvalidSecurityDescriptor(error) => write!(f, "MSWINDOWS.rawsd: {error}"),
             Self::DirectoryBitMissing => f.write_str("a directory without the directory attribute"),
@@ -78,6 +89,7 @@ impl fmt::Display for Note {
             }
             Self::MountPointIgnored => f.write_str("MSWINDOWS.mountpoint on an entry that is no link"),
             Self::LinkNameNotUtf8 => f.write_str("the link's target is not UTF-8"),
+            Self::EasOverNtfs(error) => write!(f, "NTFS would not take the attributes: {error}"),
             Self::UnknownRecord { key } => write!(f, "unknown record {key}"),
             Self::EaFlagsLost { name, flags } => {
                 write!(f, "flags {flags:#04x} of the attribute {name} are lost")

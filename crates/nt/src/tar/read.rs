@@ -60,7 +60,7 @@ impl WindowsRecords {
         let metadata = WindowsMetadata {
             basic: found.basic_info(entry, &mut notes)?,
             security_descriptor: found.security_descriptor(&mut notes)?,
-            eas: found.extended_attributes()?,
+            eas: found.extended_attributes(&mut notes)?,
             reparse,
         };
         Ok(Self { metadata, notes })
@@ -101,6 +101,10 @@ impl<'r> Found<'r> {
         let mtime = time(MTIME, self.mtime, Some(entry.mtime), notes)?;
         Ok(BasicInfo {
             creation: match self.creation {
+                Some(text) if self.is_unpadded(text, entry.mtime) => {
+                    notes.push(Note::TimeUnpadded { key: CREATION_TIME });
+                    mtime
+                }
                 Some(_) => time(CREATION_TIME, self.creation, None, notes)?,
                 None => mtime,
             },
@@ -109,6 +113,18 @@ impl<'r> Found<'r> {
             change: time(CTIME, self.ctime, entry.ctime, notes)?,
             attributes: self.attributes(entry.kind, notes)?,
         })
+    }
+
+    /// Whether a creation time is the modification time with its nanoseconds written as a number, without leading zeroes: BuildKit
+    /// prints `%d.%d`, of the modification time. Where that has nine digits, or none but zeroes, the two forms are one; but before
+    /// 1970 its seconds are rounded down and its fraction counts forward, so that every fraction is wrong there.
+    fn is_unpadded(&self, text: &[u8], header: UnixTime) -> bool {
+        let mtime = match self.mtime {
+            Some(text) => UnixTime::parse(text).unwrap_or(header),
+            None => header,
+        };
+        let differs = mtime.nanoseconds() != 0 && (mtime.nanoseconds() < 100_000_000 || mtime.seconds() < 0);
+        differs && text == format!("{}.{}", mtime.seconds(), mtime.nanoseconds()).as_bytes()
     }
 
     fn attributes(&self, kind: EntryKind, notes: &mut Vec<Note>) -> Result<FileAttributes> {
@@ -171,7 +187,7 @@ impl<'r> Found<'r> {
         Ok((!bytes.is_empty()).then_some(bytes))
     }
 
-    fn extended_attributes(&self) -> Result<Vec<Ea>> {
+    fn extended_attributes(&self, notes: &mut Vec<Note>) -> Result<Vec<Ea>> {
         let mut eas: Vec<Ea> = Vec::new();
         // Names already seen, to stay fast on an entry with very many records.
         let mut index = std::collections::HashMap::new();
@@ -194,6 +210,9 @@ impl<'r> Found<'r> {
                 }
                 None => eas.push(Ea::new(*name, value)),
             }
+        }
+        if let Err(error) = ea::check_ntfs(&eas) {
+            notes.push(Note::EasOverNtfs(error));
         }
         Ok(eas)
     }

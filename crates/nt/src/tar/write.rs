@@ -6,7 +6,7 @@ use super::{
     RAW_SECURITY_DESCRIPTOR, WindowsMetadata,
 };
 use crate::error::{Error, Result};
-use crate::reparse::{ReparseData, TargetKind};
+use crate::reparse::{ReparseData, TargetKind, View};
 use crate::time::FileTime;
 
 const FORM: &str = "a layer tar";
@@ -37,7 +37,10 @@ impl WindowsMetadata {
                     return Err(Error::NotRepresentable {
                         what: "reparse point",
                         form: FORM,
-                        detail: format!("tag {}", point.tag),
+                        detail: match View::of(point) {
+                            Ok(Some(view)) => format!("tag {}: {view}", point.tag),
+                            _ => format!("tag {}", point.tag),
+                        },
                     });
                 }
             }

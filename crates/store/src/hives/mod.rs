@@ -11,7 +11,7 @@
 //!
 //! Files are looked for in each layer by itself, in any case. What they mean together is [`layerstone_nt::hive::merge`].
 
-mod version;
+mod installed;
 
 use std::borrow::Cow;
 use std::io::Read as _;
@@ -22,7 +22,7 @@ use layerstone_layer::view::{LayerView, NodeKind};
 use layerstone_nt::hive::{self, CONFIG_DIRECTORY, HIVES_DIRECTORY, Hive, SystemHive};
 use layerstone_nt::name::fold;
 
-pub use version::WindowsVersion;
+pub use installed::InstalledWindows;
 
 use crate::error::{Error, Result};
 

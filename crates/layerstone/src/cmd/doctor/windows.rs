@@ -4,6 +4,7 @@ use std::path::Path;
 
 use layerstone_hcs::host::{self, Probe};
 use layerstone_hcs::{Build, FilterDriver};
+use layerstone_oci::windows_version::{Isolation, Rule, images_for};
 
 use super::Line;
 use crate::error::storage::ENABLE_CONTAINERS;
@@ -20,12 +21,21 @@ pub(super) fn lines(store: &Path) -> Vec<Line> {
             format!("the layer functions are in build {} and later", Build::SERVER_2019),
         ),
         elevated(),
+        images(build.0),
     ];
     lines.extend(privileges());
     lines.extend(libraries(&host::probe()));
     lines.push(volume(store));
     lines.extend(filters());
     lines
+}
+
+/// Whose containers this host runs.
+fn images(build: u32) -> Line {
+    let process = images_for(build, Isolation::Process(Rule::default()));
+    let hyper_v = images_for(build, Isolation::HyperV);
+    let detail = format!("process isolation: builds {process}; Hyper-V isolation: builds {hyper_v}");
+    line("images", true, detail, "")
 }
 
 fn line(name: impl Into<String>, ok: bool, detail: String, hint: impl Into<String>) -> Line {

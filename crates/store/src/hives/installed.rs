@@ -12,7 +12,7 @@ const CURRENT_VERSION: &str = r"Microsoft\Windows NT\CurrentVersion";
 
 /// The version of Windows in an image, from `HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct WindowsVersion {
+pub struct InstalledWindows {
     /// `10.0.20348.2113`: major, minor, build and revision (UBR), as `os.version` has it; the revision is left out where the
     /// registry has none.
     pub version: String,
@@ -28,7 +28,7 @@ pub struct WindowsVersion {
     pub build_lab: Option<String>,
 }
 
-impl WindowsVersion {
+impl InstalledWindows {
     /// Reads the version that `layers`, topmost first, make together; `None` when no layer has a SOFTWARE hive, or none that says a build.
     ///
     /// # Errors
