@@ -127,6 +127,12 @@ impl From<&str> for WideString {
     }
 }
 
+impl From<&[u16]> for WideString {
+    fn from(units: &[u16]) -> Self {
+        Self::from_units(units)
+    }
+}
+
 impl fmt::Display for WideString {
     /// Lone surrogates show as U+FFFD.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -75,12 +75,6 @@ impl fmt::Display for Content<'_> {
     }
 }
 
-impl From<&[u16]> for WideString {
-    fn from(units: &[u16]) -> Self {
-        Self::from_units(units)
-    }
-}
-
 fn without_nuls(mut units: &[u16]) -> &[u16] {
     while let [rest @ .., 0] = units {
         units = rest;

@@ -1,3 +1,5 @@
+//! What can go wrong, and where in the file.
+
 use thiserror::Error;
 
 /// Why a hive, or a part of it, could not be read or written.

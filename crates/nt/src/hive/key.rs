@@ -95,6 +95,11 @@ impl<'h> Key<'h> {
         Name::new(bytes, self.flags().has(KeyFlags::COMPRESSED_NAME))
     }
 
+    /// Size of the bins that the key is in.
+    pub(super) fn hive_size(&self) -> usize {
+        self.cells.bins.len()
+    }
+
     /// The key's cell.
     pub fn cell(&self) -> u32 {
         self.record.cell

@@ -213,8 +213,9 @@ impl<'h> MergedKey<'h> {
         let (mut found, mut errors) = (BTreeMap::<WideString, Layers<'h>>::new(), Vec::new());
         for part in &self.parts {
             let mut met = None;
+            let mut names = Names::of(&part.key);
             for key in part.key.subkeys() {
-                match key {
+                match key.and_then(|key| names.take(key.name()).map(|()| key)) {
                     Ok(key) => {
                         let name = key.name().folded();
                         // The same name twice in one hive: the first counts, as in a look-up.
@@ -224,6 +225,9 @@ impl<'h> MergedKey<'h> {
                         met = Some(name);
                     }
                     Err(error) => errors.push(HiveError { hive: part.hive, error }),
+                }
+                if names.is_spent() {
+                    break;
                 }
             }
         }
@@ -244,8 +248,9 @@ impl<'h> MergedKey<'h> {
     pub fn values(&self) -> (Vec<MergedValue<'h>>, Vec<HiveError>) {
         let (mut found, mut errors) = (BTreeMap::<WideString, MergedValue<'h>>::new(), Vec::new());
         for part in self.parts.iter().filter(|part| !part.subkeys_only) {
+            let mut names = Names::of(&part.key);
             for value in part.key.values() {
-                match value {
+                match value.and_then(|value| names.take(value.name()).map(|()| value)) {
                     Ok(value) => {
                         if let Entry::Vacant(place) = found.entry(value.name().folded()) {
                             place.insert(MergedValue { hive: part.hive, value });
@@ -253,9 +258,40 @@ impl<'h> MergedKey<'h> {
                     }
                     Err(error) => errors.push(HiveError { hive: part.hive, error }),
                 }
+                if names.is_spent() {
+                    break;
+                }
             }
         }
         (found.into_values().filter(|value| !value.value.is_tombstone()).collect(), errors)
+    }
+}
+
+/// The names in a list: together not longer than the hive, unless the same ones are listed again and again.
+struct Names {
+    position: u64,
+    limit: usize,
+    left: Option<usize>,
+}
+
+impl Names {
+    fn of(key: &Key<'_>) -> Self {
+        let limit = key.hive_size();
+        Self { position: key.position(), limit, left: Some(limit) }
+    }
+
+    fn take(&mut self, name: Name<'_>) -> Result<()> {
+        self.left = self.left.and_then(|left| left.checked_sub(name.as_bytes().len()));
+        match self.left {
+            Some(_) => Ok(()),
+            None => {
+                Err(Error::TooMany { what: "bytes of names", position: self.position, limit: self.limit })
+            }
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.left.is_none()
     }
 }
 

@@ -1,3 +1,5 @@
+//! A hive in memory, and the ways into it.
+
 use std::borrow::Cow;
 
 use super::base_block::{BASE_BLOCK, BaseBlock};

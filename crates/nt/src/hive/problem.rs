@@ -1,3 +1,5 @@
+//! What [`check`](super::Hive::check) finds.
+
 use thiserror::Error as ThisError;
 
 use super::error::Error;

@@ -1,5 +1,9 @@
 //! Keys and values by themselves, to make hives from.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
 use super::error::Result;
 use super::key::{Key, KeyFlags};
 use super::layered::Layer;
@@ -29,7 +33,7 @@ pub struct KeyTree {
     /// With [`KeyFlags::PREDEFINED_HANDLE`], the handle; such a key has no values.
     pub predefined_handle: u32,
     /// The self-relative security descriptor; `None` for [`HiveWriter::DEFAULT_SECURITY`](super::HiveWriter::DEFAULT_SECURITY).
-    pub security: Option<Vec<u8>>,
+    pub security: Option<Arc<[u8]>>,
     /// The values, in the order in which they are to be listed.
     pub values: Vec<ValueTree>,
     /// The subkeys, in any order.
@@ -53,12 +57,21 @@ impl KeyTree {
     /// When any of it cannot be read: a copy lacks nothing.
     pub fn read(hive: &Hive<'_>) -> Result<Self> {
         let mut above: Vec<Self> = Vec::new();
+        let mut descriptors: HashMap<u32, Arc<[u8]>> = HashMap::new();
         for key in hive.walk() {
             let key = key?;
             while above.len() > usize::from(key.depth()) {
                 close(&mut above);
             }
-            above.push(Self::read_key(&key)?);
+            let mut tree = Self::without_security(&key)?;
+            // Many keys have the same.
+            match descriptors.entry(key.security_cell()) {
+                Entry::Occupied(known) => tree.security = Some(Arc::clone(known.get())),
+                Entry::Vacant(place) => {
+                    tree.security = Some(Arc::clone(place.insert(key.security()?.into())))
+                }
+            }
+            above.push(tree);
         }
         while above.len() > 1 {
             close(&mut above);
@@ -71,6 +84,10 @@ impl KeyTree {
 
     /// One key and its values, without its subkeys.
     pub fn read_key(key: &Key<'_>) -> Result<Self> {
+        Ok(Self { security: Some(key.security()?.into()), ..Self::without_security(key)? })
+    }
+
+    fn without_security(key: &Key<'_>) -> Result<Self> {
         let values = key.values().map(|value| ValueTree::read(&value?)).collect::<Result<_>>()?;
         Ok(Self {
             name: key.name().to_wide(),
@@ -81,7 +98,7 @@ impl KeyTree {
             access_bits: key.access_bits(),
             layer: key.layer(),
             predefined_handle: key.predefined_handle().unwrap_or_default(),
-            security: Some(key.security()?.to_vec()),
+            security: None,
             values,
             subkeys: Vec::new(),
         })

@@ -15,8 +15,8 @@ pub struct Walk<'h> {
     met: CellSet,
     /// List elements that the hive still has room for.
     elements: usize,
-    /// Bytes of value data that the hive still has room for.
-    data: usize,
+    /// Bytes of names, classes and data that the hive still has room for. Descriptors do not count: many keys share one.
+    bytes: usize,
 }
 
 impl<'h> Walk<'h> {
@@ -28,7 +28,7 @@ impl<'h> Walk<'h> {
             stack: Vec::new(),
             met: CellSet::new(cells.bins.len()),
             elements: cells.most_elements(),
-            data: cells.bins.len(),
+            bytes: cells.bins.len(),
         }
     }
 
@@ -48,18 +48,32 @@ impl<'h> Walk<'h> {
         if !self.met.insert(key.cell()) {
             return Err(Error::KeyShared { position: key.position() });
         }
+        let (_, class) = key.class_cell();
+        self.spend_bytes(key.name().as_bytes().len() + class, &key)?;
         for value in key.values().flatten() {
             self.spend(1, &key)?;
-            let size = value.data_cell().map_or(0, |_| value.data_size() as usize);
-            let Some(left) = self.data.checked_sub(size) else {
-                self.stack.clear();
-                let limit = self.cells.bins.len();
-                return Err(Error::TooMany { what: "bytes of value data", position: key.position(), limit });
-            };
-            self.data = left;
+            let data = value.data_cell().map_or(0, |_| value.data_size() as usize);
+            self.spend_bytes(value.name().as_bytes().len().saturating_add(data), &key)?;
         }
         self.stack.push((key, key.subkeys()));
         Ok(key)
+    }
+
+    fn spend_bytes(&mut self, bytes: usize, key: &Key<'h>) -> Result<()> {
+        match self.bytes.checked_sub(bytes) {
+            Some(left) => {
+                self.bytes = left;
+                Ok(())
+            }
+            None => {
+                self.stack.clear();
+                Err(Error::TooMany {
+                    what: "bytes of names, classes and data",
+                    position: key.position(),
+                    limit: self.cells.bins.len(),
+                })
+            }
+        }
     }
 
     fn spend(&mut self, elements: usize, key: &Key<'h>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Damaged hives: what can be read of them, and what is said of the rest.
 
 use layerstone_nt::hive::{
-    Check, Error, Hive, HiveWriter, KeyTree, ProblemKind, ValueTree, ValueType, Version,
+    Check, Error, Hive, HiveError, HiveWriter, KeyTree, Merged, ProblemKind, ValueTree, ValueType, Version,
 };
 
 use crate::support::{hives, sample};
@@ -192,4 +192,30 @@ fn other_versions_and_logs_are_refused() {
     assert!(matches!(Hive::open(&good[..511]), Err(Error::TooShort { needed: 512, .. })));
     assert!(matches!(Hive::open(&good[..4095]), Err(Error::TooShort { needed: 4096, .. })));
     assert!(matches!(Hive::open(&b""[..]), Err(Error::NotAHive { .. })));
+}
+
+#[test]
+fn a_name_that_is_listed_again_and_again_ends_the_list_of_a_merged_key() {
+    let mut root = KeyTree::root("ROOT");
+    root.subkeys = (0..400).map(|n| KeyTree::new(format!("{n}").as_str())).collect();
+    root.subkeys.push(KeyTree::new("€".repeat(256).as_str()));
+    let mut bytes = HiveWriter::new(Version::V1_5).write(&root).unwrap();
+    let long = Hive::open(&bytes).unwrap().key(&"€".repeat(256)).unwrap().unwrap().cell();
+    let at = cell_of(&bytes, "");
+    let list = u32::from_le_bytes(bytes[at + 28..at + 32].try_into().unwrap()) as usize + 4096 + 4;
+    for n in 0..401 {
+        bytes[list + 4 + 8 * n..][..4].copy_from_slice(&long.to_le_bytes());
+    }
+    let hive = Hive::open(&bytes).unwrap();
+    assert!(401 * 512 > bytes.len());
+    let merged = Merged::new([&hive]).unwrap();
+    let (subkeys, errors) = merged.root().unwrap().unwrap().subkeys();
+    assert_eq!(subkeys.len(), 1);
+    assert!(matches!(
+        errors[..],
+        [HiveError { hive: 0, error: Error::TooMany { what: "bytes of names", .. } }]
+    ));
+    // A walk has the key once, and says so for each other time.
+    assert_eq!(hive.walk().filter(Result::is_ok).count(), 2);
+    assert_eq!(hive.walk().count(), 402);
 }

@@ -4,7 +4,6 @@ use layerstone_nt::hive::{Hive, HiveWriter, KeyTree, Unused, ValueTree, Version,
 #[cfg(unix)]
 use sha2::{Digest as _, Sha256};
 
-#[cfg(unix)]
 use crate::support::sample;
 
 #[cfg(unix)]
@@ -63,6 +62,25 @@ fn recovered_hives_are_those_that_regipy_recovers() {
             assert_eq!(check.lost_cells, 0, "{name}");
         }
     }
+}
+
+/// The log that Windows had written before it wrote this hive: replayed, it gives the same hive.
+#[test]
+fn a_log_of_what_the_hive_has_already_changes_nothing() {
+    const TEST: &str = "a_log_of_what_the_hive_has_already_changes_nothing";
+    let Some(primary) = sample(TEST, "plaso/NTUSER.DAT.gz") else { return };
+    let Some(log) = sample(TEST, "dfwinreg/NTUSER.DAT.LOG") else { return };
+    let clean = recover(&primary, &[&log]).unwrap();
+    assert!(!clean.was_dirty && clean.applied.is_empty());
+    assert_eq!(&clean.bytes[..], &primary[..]);
+    // As if the hive had not been finished.
+    let mut dirty = primary.clone();
+    dirty[8] = 131;
+    seal(&mut dirty);
+    let recovered = recover(&dirty, &[&log]).unwrap();
+    let applied: Vec<_> = recovered.applied.iter().map(|applied| (applied.sequence, applied.pages)).collect();
+    assert_eq!(applied, [(131, 2)]);
+    assert_eq!(&recovered.bytes[4096..], &primary[4096..]);
 }
 
 #[cfg(unix)]

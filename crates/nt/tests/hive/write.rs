@@ -1,5 +1,7 @@
 //! Hives that this crate writes.
 
+use std::sync::Arc;
+
 use layerstone_nt::hive::{
     Error, Hive, HiveWriter, KeyFlags, KeyTree, Layer, LayerSemantics, NameProblem, SEGMENT, SystemHive,
     ValueTree, ValueType, Version,
@@ -19,10 +21,13 @@ fn folded(name: &WideString) -> Vec<u16> {
     name.units().iter().map(|&unit| upcase(unit)).collect()
 }
 
+fn descriptor(text: &str) -> Arc<[u8]> {
+    sddl::parse(text).unwrap().to_bytes().unwrap().into()
+}
+
 /// The tree as a reader finds it: sorted, and with the descriptor that keys without one get.
 fn expected(mut tree: KeyTree) -> KeyTree {
-    tree.security
-        .get_or_insert_with(|| sddl::parse(HiveWriter::DEFAULT_SECURITY).unwrap().to_bytes().unwrap());
+    tree.security.get_or_insert_with(|| descriptor(HiveWriter::DEFAULT_SECURITY));
     tree.subkeys.sort_by_key(|key| folded(&key.name));
     tree.subkeys = tree.subkeys.into_iter().map(expected).collect();
     tree
@@ -126,7 +131,7 @@ fn data_is_kept_at_every_size_where_its_storage_changes() {
 #[test]
 fn descriptors_are_shared_and_count_their_keys() {
     let mut root = KeyTree::root("ROOT");
-    let other = sddl::parse("O:SYG:SYD:(A;;KA;;;SY)").unwrap().to_bytes().unwrap();
+    let other = descriptor("O:SYG:SYD:(A;;KA;;;SY)");
     for n in 0..10 {
         let mut key = KeyTree::new(format!("{n}").as_str());
         key.security = (n % 2 == 1).then(|| other.clone());
@@ -257,10 +262,8 @@ fn tree(layered: bool) -> impl Strategy<Value = KeyTree> {
                             inherit_class: inherit,
                         };
                     }
-                    key.security = sacl.map(|bytes| {
-                        let text = format!("O:SYG:SYD:(A;;{:#x};;;SY)", 1 + bytes.len());
-                        sddl::parse(&text).unwrap().to_bytes().unwrap()
-                    });
+                    key.security =
+                        sacl.map(|bytes| descriptor(&format!("O:SYG:SYD:(A;;{:#x};;;SY)", 1 + bytes.len())));
                     for value in values {
                         if !key.values.iter().any(|other| folded(&other.name) == folded(&value.name)) {
                             key.values.push(value);
