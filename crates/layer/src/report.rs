@@ -102,7 +102,7 @@ pub enum Finding {
     BackupStreamLeftOut,
     /// A directory of the recycle bin; it is left out.
     RecycleBin,
-    /// Windows metadata that a layer tar has no place for.
+    /// Something that a layer tar has no place for: flags of extended attributes, holes, substitute names.
     NotInTar,
 }
 
@@ -186,7 +186,7 @@ impl Finding {
                 "object ids, properties or other streams have no form in a layer and are left out"
             }
             Finding::RecycleBin => "the recycle bin is left out",
-            Finding::NotInTar => "Windows metadata have no place in a layer tar",
+            Finding::NotInTar => "something of an entry has no place in a layer tar",
         }
     }
 

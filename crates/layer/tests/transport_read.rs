@@ -285,7 +285,8 @@ fn a_tar_gets_the_zeroes_of_holes_and_what_it_cannot_hold_is_told() {
     let mut reader = TransportReader::open(root.path(), ReadOptions::strict()).unwrap();
     let mut tar = TarWriter::new(Vec::new());
     let report = copy_to_tar(&mut reader, &mut tar).unwrap();
-    assert_eq!(report.count(Finding::NotInTar), 1);
+    // The flags, and the holes.
+    assert_eq!(report.count(Finding::NotInTar), 2);
     let archive = common::read(&tar.finish().unwrap());
     let (_, bytes) = archive.member("Files/s");
     let mut want = vec![0; 140_000];
@@ -318,4 +319,67 @@ fn reading_leaves_the_folder_as_it_is() {
     let first = strict(root.path()).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().atime(), 1_000_000);
     assert_eq!(strict(root.path()).unwrap(), first);
+}
+
+#[test]
+fn a_base_layers_folder_gives_its_files_and_its_utility_vm_and_nothing_beside_them() {
+    let root = tempdir().unwrap();
+    let put = |path: &str, bytes: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    put("Files/Windows/System32/config/SYSTEM", "regf");
+    put("Files/Windows/b.txt", "b");
+    put("Files/$Recycle.Bin/x", "x");
+    put("Hives/System_Base", "regf");
+    put("UtilityVM/Files/EFI/Microsoft/Boot/BCD", "regf");
+    put("UtilityVM/SystemTemplate.vhdx", "disk");
+    for beside in ["blank.vhdx", "blank-base.vhdx", "Layout", "bcd.bak", "bcd.log1.bak", "tombstones.txt"] {
+        put(beside, "beside");
+    }
+    put("unknown", "?");
+    fs::hard_link(root.path().join("Files/Windows/b.txt"), root.path().join("UtilityVM/Files/b.txt"))
+        .unwrap();
+    let mut reader = TransportReader::open(root.path(), ReadOptions::base_layer()).unwrap();
+    let mut found = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let mut bytes = String::new();
+        reader.read_to_string(&mut bytes).unwrap();
+        let basic = entry.meta.windows.as_ref().unwrap().basic;
+        assert_eq!(basic.attributes.is_directory(), entry.kind == EntryKind::Directory, "{}", entry.path);
+        found.push(match &entry.kind {
+            EntryKind::HardLink { target } => format!("{} = {target}", entry.path),
+            EntryKind::Directory => format!("{}/", entry.path),
+            _ => format!("{}: {bytes}", entry.path),
+        });
+    }
+    let want = [
+        "Files/",
+        "Files/Windows/",
+        "Files/Windows/System32/",
+        "Files/Windows/System32/config/",
+        "Files/Windows/System32/config/SYSTEM: regf",
+        "Files/Windows/b.txt: b",
+        "UtilityVM/",
+        "UtilityVM/Files/",
+        "UtilityVM/Files/EFI/",
+        "UtilityVM/Files/EFI/Microsoft/",
+        "UtilityVM/Files/EFI/Microsoft/Boot/",
+        "UtilityVM/Files/EFI/Microsoft/Boot/BCD: regf",
+        "UtilityVM/Files/b.txt = Files/Windows/b.txt",
+    ];
+    assert_eq!(found, want);
+    let report = reader.into_report();
+    assert_eq!((report.count(Finding::RecycleBin), report.count(Finding::OutsideWindowsRoots)), (1, 1));
+
+    // A utility VM without files is none.
+    fs::remove_dir_all(root.path().join("UtilityVM/Files")).unwrap();
+    let (items, _) = read_back(root.path(), ReadOptions::base_layer()).unwrap();
+    assert!(items.iter().all(|(entry, _)| entry.path.as_bytes().starts_with(b"Files")));
+    fs::remove_dir_all(root.path().join("Files")).unwrap();
+    assert!(matches!(
+        TransportReader::open(root.path(), ReadOptions::base_layer()),
+        Err(Error::Missing { .. })
+    ));
 }

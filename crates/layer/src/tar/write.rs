@@ -8,6 +8,7 @@ use super::header::{self, BLOCK};
 use super::pax;
 use crate::entry::{Entry, EntryKind, Metadata};
 use crate::path::LayerPath;
+use crate::report::{Finding, Report};
 use layerstone_nt::tar as nt;
 
 /// The largest number that 7 and 11 octal digits hold.
@@ -53,18 +54,25 @@ pub struct TarWriter<W> {
     offset: u64,
     /// The payload being written: entry, bytes announced, bytes given.
     payload: Option<(LayerPath, u64, u64)>,
+    /// What entries said that the archive does not.
+    report: Report,
 }
 
 impl<W: Write> TarWriter<W> {
     /// A writer at the start of an archive.
     pub fn new(output: W) -> Self {
-        TarWriter { output, offset: 0, payload: None }
+        TarWriter { output, offset: 0, payload: None, report: Report::default() }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.output.write_all(bytes).map_err(|source| Error::Write { offset: self.offset, source })?;
         self.offset += bytes.len() as u64;
         Ok(())
+    }
+
+    /// What the entries so far said that the archive does not ([`Finding::NotInTar`]), and forgets it.
+    pub fn take_report(&mut self) -> Report {
+        std::mem::take(&mut self.report)
     }
 
     /// Writes the headers of `entry`. For files and streams, exactly `size` bytes must follow through [`Self::data`].
@@ -107,6 +115,14 @@ impl<W: Write> TarWriter<W> {
                 header.add_records(windows.to_time_records());
             }
             (Some(windows), kind) => header.windows(windows, kind, &entry.path)?,
+        }
+        if !matches!(entry.kind, EntryKind::Stream { .. } | EntryKind::Whiteout | EntryKind::Opaque) {
+            for loss in entry.meta.windows.iter().flat_map(|part| part.tar_losses()) {
+                self.report.note(Finding::NotInTar, format_args!("{}: {loss}", entry.path));
+            }
+            if matches!(entry.kind, EntryKind::File { segments: Some(_), .. }) {
+                self.report.note(Finding::NotInTar, format_args!("{}: its holes are zeroes", entry.path));
+            }
         }
         let size = header.size;
         let bytes = header.encode();

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Write};
 
 use super::{Error, Outcome, Placement, TransportReader, TransportWriter};
 use crate::entry::{Entry, EntryKind, Os};
-use crate::report::{Finding, Report};
+use crate::report::Report;
 use crate::tar::source::{self, Mapper};
 use crate::tar::{self, Event, Segment, TarReader, TarWriter};
 
@@ -57,12 +57,8 @@ pub fn copy_to_tar<W: Write>(
 ) -> Result<Report, CopyError> {
     let mut buffer = vec![0; CHUNK];
     let zeroes = vec![0; CHUNK];
-    let mut report = Report::default();
     while let Some(entry) = reader.next_entry()? {
         tar.entry(&entry)?;
-        for loss in entry.meta.windows.iter().flat_map(|part| part.tar_losses()) {
-            report.note(Finding::NotInTar, format_args!("{}: {loss}", entry.path));
-        }
         let (size, segments) = match &entry.kind {
             EntryKind::File { size, segments: Some(segments) } => (*size, segments.as_slice()),
             kind => {
@@ -82,6 +78,7 @@ pub fn copy_to_tar<W: Write>(
             at = segment.offset.saturating_add(segment.len);
         }
     }
+    let mut report = tar.take_report();
     report.merge(reader.report());
     Ok(report)
 }

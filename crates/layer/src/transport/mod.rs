@@ -58,6 +58,10 @@
 //! # Ok::<(), layerstone_layer::transport::Error>(())
 //! ```
 //!
+//! The folder of a *base* layer has the files themselves in it. [`ReadOptions::base_layer`] reads `Files` and `UtilityVM\Files` of one, and
+//! leaves out what Windows keeps beside them: `Hives`, `layout`, the disks, `bcd*.bak`. What only Windows tells of a plain file
+//! (descriptor, EAs, streams) is not read.
+//!
 //! [`copy_to_tar`] and [`copy_from_tar`] turn a folder into a layer tar and back.
 //!
 //! Links and devices in a folder are errors, and no link is followed. All the same a folder is private to whoever works on it: names

@@ -12,10 +12,10 @@ use super::error::{Doing, Error};
 use super::host::Identity;
 use super::open::{Opened, Payload};
 use super::visit::{folded, write_time_for_all};
-use super::walk::{Item, Level, Listing};
-use super::{FILES, GetBasicInfo, HIVE_DELTAS, HIVES, TOMBSTONES, tombstones};
+use super::walk::{Item, Level, Listing, find_ignoring_case};
+use super::{FILES, GetBasicInfo, HIVE_DELTAS, HIVES, TOMBSTONES, UTILITY_VM, tombstones};
 use crate::entry::{Entry, EntryKind, Metadata};
-use crate::path::LayerPath;
+use crate::path::{LayerPath, display_name};
 use crate::report::{Finding, Report};
 
 /// What a folder must have to be read. `Files` it must have in any case.
@@ -27,6 +27,9 @@ pub struct ReadOptions {
     pub require_tombstones: bool,
     /// A `.$wcidirs$` for `Files` and each directory in it. Those without get the directory attribute, and are counted.
     pub require_sidecars: bool,
+    /// The folder is that of a base layer, with the files themselves in it and no blobs: `Files`, and `UtilityVM\Files` where it is
+    /// there. What Windows keeps beside them (`Hives`, `layout`, disks, copies of the boot configuration) is not part of the layer.
+    pub base_layer: bool,
     /// Tells times and attributes of a file; `None` for what the standard library knows.
     pub basic_info: Option<GetBasicInfo>,
 }
@@ -38,6 +41,7 @@ impl ReadOptions {
             require_hives: true,
             require_tombstones: true,
             require_sidecars: true,
+            base_layer: false,
             basic_info: None,
         }
     }
@@ -48,8 +52,14 @@ impl ReadOptions {
             require_hives: false,
             require_tombstones: false,
             require_sidecars: false,
+            base_layer: false,
             basic_info: None,
         }
+    }
+
+    /// The folder of a base layer, as hcsshim's `baseLayerReader` reads it.
+    pub fn base_layer() -> Self {
+        ReadOptions { base_layer: true, ..Self::lenient() }
     }
 }
 
@@ -107,6 +117,11 @@ impl TransportReader {
         };
         let there = |name: &str| level.items.iter().find(|item| item.name == name.as_bytes());
         reader.expect_directory(there(FILES).ok_or_else(|| reader.missing(FILES))?)?;
+        if options.base_layer {
+            reader.keep_base_trees(&mut level)?;
+            reader.levels.push(level);
+            return Ok(reader);
+        }
         match there(HIVES) {
             Some(hives) => reader.look_at_hives(hives)?,
             None if options.require_hives => return Err(reader.missing(HIVES)),
@@ -119,6 +134,25 @@ impl TransportReader {
         }
         reader.levels.push(level);
         Ok(reader)
+    }
+
+    /// Leaves the two trees that a base layer's folder gives: a utility VM only where it has files.
+    fn keep_base_trees(&mut self, level: &mut Level) -> Result<(), Error> {
+        let utility_vm = level.items.iter().find(|item| item.name == UTILITY_VM.as_bytes());
+        let has_files = match utility_vm.map(|item| level.host.join(&item.host)) {
+            Some(folder) if folder.is_dir() => {
+                find_ignoring_case(&folder, FILES)?.is_some_and(|files| files.is_dir())
+            }
+            _ => false,
+        };
+        level.items.retain(|item| {
+            let is = |name: &str| item.name == name.as_bytes();
+            if !is_beside(&item.name) && !is(FILES) && !is(UTILITY_VM) {
+                self.report.note(Finding::OutsideWindowsRoots, display_name(&item.name));
+            }
+            is(FILES) || (is(UTILITY_VM) && has_files)
+        });
+        Ok(())
     }
 
     pub(super) fn missing(&self, what: impl Into<String>) -> Error {
@@ -220,6 +254,25 @@ impl TransportReader {
             _ => Ok(0),
         }
     }
+}
+
+/// What Windows and its clients keep in the folder of a layer beside the layer.
+fn is_beside(name: &[u8]) -> bool {
+    const BESIDE: [&str; 12] = [
+        HIVES,
+        TOMBSTONES,
+        "layout",
+        "layerchain.json",
+        "uvmbuildversion",
+        "blank-base.vhdx",
+        "blank.vhdx",
+        "sandbox.vhdx",
+        "bcd.bak",
+        "bcd.log.bak",
+        "bcd.log1.bak",
+        "bcd.log2.bak",
+    ];
+    BESIDE.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
 }
 
 impl io::Read for TransportReader {

@@ -58,8 +58,12 @@ impl TransportReader {
         let mut level = Level::new(path.clone(), host.clone(), false)?;
         if matches!(area, Area::UtilityVm) {
             level.fix_names()?;
+            if self.options.base_layer {
+                level.items.retain(|item| item.name == FILES.as_bytes());
+            }
         }
         level.blobs = match area {
+            _ if self.options.base_layer => false,
             Area::Files | Area::InFiles => true,
             Area::UtilityVm => level.describes(FILES)?,
             Area::UtilityVmFiles | Area::InUtilityVmFiles => self.levels.last().is_some_and(|l| l.blobs),
@@ -82,7 +86,7 @@ impl TransportReader {
             None if level.blobs => self.report.note(Finding::ImplicitDirectory, &path),
             None => {}
         }
-        if !described {
+        if !described && !self.options.base_layer {
             write_time_for_all(&mut windows.basic);
         }
         if let (Area::Files | Area::Hives, Some(delta)) = (area, &self.delta_times) {
@@ -135,7 +139,9 @@ impl TransportReader {
 
     fn plain(&mut self, path: LayerPath, host: PathBuf) -> Result<Entry, Error> {
         let mut opened = Opened::open(&host, self.options.basic_info)?;
-        write_time_for_all(&mut opened.basic);
+        if !self.options.base_layer {
+            write_time_for_all(&mut opened.basic);
+        }
         if let Some(link) = self.link(&path, &host, &opened)? {
             return Ok(link);
         }

@@ -1,5 +1,7 @@
 //! Layers in memory: an archive read as an import reads it, seen through the interface that stored layers have.
 
+#![allow(dead_code, reason = "each test program uses a part of this")]
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::Read;

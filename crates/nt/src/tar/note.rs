@@ -67,6 +67,10 @@ pub enum Note {
     },
     /// Writing: the target was taken from the substitute name, as the print name is empty; reading gives another buffer.
     SubstituteNameTaken,
+    /// Writing: a tar has the print name only; from it reading makes another substitute name, or other flags, than these.
+    SubstituteNameRebuilt,
+    /// Writing: the creation time is not set, and a tar without one reads as created when last written.
+    CreationNotSet,
 }
 
 impl fmt::Display for Note {
@@ -94,6 +98,10 @@ impl fmt::Display for Note {
             Self::EaFlagsLost { name, flags } => {
                 write!(f, "flags {flags:#04x} of the attribute {name} are lost")
             }
+            Self::SubstituteNameRebuilt => {
+                f.write_str("the substitute name is not what reading makes of the print name")
+            }
+            Self::CreationNotSet => f.write_str("no creation time: reads as the time of the last write"),
             Self::SubstituteNameTaken => {
                 f.write_str("no print name: the substitute name was taken as target")
             }

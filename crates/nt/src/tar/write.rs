@@ -6,8 +6,9 @@ use super::{
     RAW_SECURITY_DESCRIPTOR, WindowsMetadata,
 };
 use crate::error::{Error, Result};
-use crate::reparse::{ReparseData, TargetKind, View};
+use crate::reparse::{ReparseData, ReparsePoint, TargetKind, View};
 use crate::time::FileTime;
+use crate::wide::WideString;
 
 const FORM: &str = "a layer tar";
 /// The first second that does not fit the eleven octal digits of a tar header's mtime.
@@ -118,11 +119,28 @@ impl WindowsMetadata {
             name: String::from_utf8_lossy(&ea.name).into_owned(),
             flags: ea.flags,
         });
-        let unnamed = self.reparse.as_ref().is_some_and(|point| match &point.data {
-            ReparseData::Symlink { substitute, print, .. }
-            | ReparseData::MountPoint { substitute, print } => print.is_empty() && !substitute.is_empty(),
-            _ => false,
+        let unset = !self.basic.creation.is_set() && self.basic.last_write.is_set();
+        let rebuilt = self.reparse.as_ref().and_then(|point| {
+            let print = match &point.data {
+                ReparseData::Symlink { print, .. } | ReparseData::MountPoint { print, .. } => print,
+                _ => return None,
+            };
+            let target = point.target()?;
+            let note = if print.is_empty() && !target.is_empty() {
+                Note::SubstituteNameTaken
+            } else {
+                Note::SubstituteNameRebuilt
+            };
+            let again = ReparsePoint::from_target(&as_read(&target), point.target_kind()?);
+            (again != *point).then_some(note)
         });
-        flags.chain(unnamed.then_some(Note::SubstituteNameTaken)).collect()
+        flags.chain(rebuilt).chain(unset.then_some(Note::CreationNotSet)).collect()
     }
+}
+
+/// A link name as reading takes it: slashes are backslashes.
+fn as_read(target: &WideString) -> WideString {
+    let units =
+        target.units().iter().map(|&unit| if unit == u16::from(b'/') { u16::from(b'\\') } else { unit });
+    WideString::from_units(units.collect::<Vec<_>>())
 }

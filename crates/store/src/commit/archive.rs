@@ -37,6 +37,7 @@ pub(super) fn write<W: Write>(
         }
         next = changes.next_change()?;
     }
+    changes.merge_report(&tar.take_report());
     Ok(tar.finish()?)
 }
 

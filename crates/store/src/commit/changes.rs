@@ -86,6 +86,11 @@ impl<'a> Changes<'a> {
         })
     }
 
+    /// Adds what the archive of the changes does not say.
+    pub(super) fn merge_report(&mut self, report: &Report) {
+        self.report.merge(report);
+    }
+
     /// What could not be made into entries.
     pub(super) fn into_report(self) -> Report {
         self.report
