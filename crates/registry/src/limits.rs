@@ -40,8 +40,8 @@ pub const MAX_REFERRERS: usize = 16_384;
 /// Most connections for one blob, however much progress each makes.
 pub const MAX_RECONNECTS: u32 = 1000;
 
-/// Bytes that a blob's connection has to bring for failures before it to be forgotten: 1 MiB.
-pub const PROGRESS: u64 = 1 << 20;
+/// Bytes that a blob's connection has to bring for failures before it to be forgotten: 64 KiB.
+pub const PROGRESS: u64 = 64 << 10;
 
 /// Longest `Retry-After` that is waited for; a registry that asks for more gets an error that says so.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);

@@ -60,8 +60,7 @@ impl<'a> Rest<'a> {
 
     /// RFC 9110, 5.6.2; a little more, as servers write it.
     fn token(&mut self) -> &'a str {
-        let end =
-            self.0.find(|c: char| !(c.is_ascii_graphic() && !"\",=".contains(c))).unwrap_or(self.0.len());
+        let end = self.0.find(|c: char| !c.is_ascii_graphic() || "\",=".contains(c)).unwrap_or(self.0.len());
         let (token, rest) = self.0.split_at(end);
         self.0 = rest;
         token

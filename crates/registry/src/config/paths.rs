@@ -74,7 +74,7 @@ fn runtime_auth_file() -> Option<PathBuf> {
             use std::os::unix::fs::MetadataExt as _;
             // Whoever runs this owns its /proc entry.
             let uid = std::fs::metadata("/proc/self").ok()?.uid();
-            return Some(PathBuf::from(format!("/run/containers/{uid}")));
+            Some(PathBuf::from(format!("/run/containers/{uid}")))
         }
         #[cfg(not(target_os = "linux"))]
         None
