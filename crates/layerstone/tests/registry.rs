@@ -331,6 +331,77 @@ fn a_credential_helper_is_asked() {
     assert!(!kept.exists());
 }
 
+/// An authority of its own, and a certificate for this machine that it has signed: paths of authority, certificate, key.
+fn certificates(test: &str, dir: &Dir) -> Option<[PathBuf; 3]> {
+    layerstone_testing::tool(test, "openssl")?;
+    let [ca, ca_key, request, certificate, key, more] =
+        ["ca.crt", "ca.key", "x.csr", "x.crt", "x.key", "more"].map(|name| dir.path(name));
+    std::fs::write(&more, "subjectAltName=IP:127.0.0.1,DNS:localhost\n").unwrap();
+    let openssl = |arguments: &[&str], paths: &[(&str, &Path)]| {
+        let mut command = Command::new("openssl");
+        command.args(arguments);
+        for (flag, path) in paths {
+            command.arg(flag).arg(path);
+        }
+        run(&mut command);
+    };
+    let new = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=layerstone test"];
+    openssl(&[&["req", "-x509", "-days", "2"], &new[..]].concat(), &[("-keyout", &ca_key), ("-out", &ca)]);
+    openssl(&[&["req"], &new[..]].concat(), &[("-keyout", &key), ("-out", &request)]);
+    openssl(
+        &["x509", "-req", "-days", "2", "-CAcreateserial"],
+        &[("-in", &request), ("-CA", &ca), ("-CAkey", &ca_key), ("-extfile", &more), ("-out", &certificate)],
+    );
+    Some([ca, certificate, key])
+}
+
+#[test]
+fn a_registry_with_a_certificate_of_its_own_is_trusted_when_that_is_said() {
+    const TEST: &str = "a_registry_with_a_certificate_of_its_own_is_trusted_when_that_is_said";
+    let dir = Dir::new();
+    let Some([ca, certificate, key]) = certificates(TEST, &dir) else { return };
+    let Some(registry) = RealRegistry::start_with_tls(TEST, &certificate, &key) else { return };
+    let host = registry.host();
+    dir.ok(&format!("import {} --name own:1", sample("linux").display()));
+    dir.fails(&format!("push own:1 {host}/own:1"), 1, &["TLS", "--ca-cert"]);
+    dir.ok(&format!("push own:1 {host}/own:1 --ca-cert {}", ca.display()));
+    dir.ok(&format!("pull {host}/own:1 --name back:1 --insecure-skip-tls-verify"));
+    let config = dir.path("config");
+    let own = config.join("containers/certs.d").join(host);
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::copy(&ca, own.join("ca.crt")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_layerstone"));
+    command.env("LAYERSTONE_ROOT", dir.path("other")).env("XDG_CONFIG_HOME", &config);
+    run(command.args(["pull", &format!("{host}/own:1")]));
+}
+
+#[test]
+fn a_proxy_from_the_environment_is_used_and_its_exceptions_are_not() {
+    const TEST: &str = "a_proxy_from_the_environment_is_used_and_its_exceptions_are_not";
+    let Some(registry) = RealRegistry::start(TEST, None) else { return };
+    let dir = Dir::new();
+    dir.ok(&format!("import {} --name own:1", sample("linux").display()));
+    dir.ok(&format!("push own:1 {}/own:1", registry.host()));
+    let proxy = registry_server::Proxy::start(registry.host());
+    let pull = |exceptions: &str| {
+        Command::new(env!("CARGO_BIN_EXE_layerstone"))
+            .env("LAYERSTONE_ROOT", dir.path("other"))
+            .env("http_proxy", format!("http://{}", proxy.host()))
+            .env("no_proxy", exceptions)
+            .args(["pull", "--plain-http", "registry.test:8080/own:1"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program runs")
+    };
+    let through = pull("other.test");
+    assert!(through.status.success(), "{}", String::from_utf8_lossy(&through.stderr));
+    assert!(!proxy.targets().is_empty());
+    assert!(proxy.targets().iter().all(|target| target == "registry.test:8080"), "{:?}", proxy.targets());
+    let before = proxy.targets().len();
+    assert!(!pull("test").status.success(), "there is no such host");
+    assert_eq!(proxy.targets().len(), before);
+}
+
 #[test]
 fn an_artifact_is_pulled_inspected_and_kept() {
     const TEST: &str = "an_artifact_is_pulled_inspected_and_kept";

@@ -108,13 +108,16 @@ pub(crate) fn run(app: &App, args: &Pull) -> Result<()> {
             pull.images().iter().flat_map(|image| &image.layers).zip(imported.iter().flatten()).collect();
         let fetched: Vec<_> = layers.iter().filter(|(_, layer)| layer.unpacked).collect();
         let bytes: u64 = fetched.iter().map(|(layer, _)| layer.descriptor.size).sum();
+        let count = text::count(layers.len() as u64, "layer");
+        if fetched.is_empty() {
+            return writeln!(out, "{count}: all were there");
+        }
+        let rate = text::size((bytes as f64 / seconds) as u64);
         writeln!(
             out,
-            "{}: {} fetched, {} in {seconds:.1} s ({}/s)",
-            text::count(layers.len() as u64, "layer"),
+            "{count}: {} fetched, {} in {seconds:.1} s ({rate}/s)",
             fetched.len(),
-            text::size(bytes),
-            text::size((bytes as f64 / seconds) as u64),
+            text::size(bytes)
         )
     })?;
     if pull.skipped() > 0 && args.all_platforms {

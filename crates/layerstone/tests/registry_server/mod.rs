@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A registry that ends with the test.
@@ -16,6 +19,16 @@ pub(crate) struct RealRegistry {
 impl RealRegistry {
     /// Starts one, open or for one user; `None` where the program is missing, which has been said then.
     pub(crate) fn start(test: &str, user: Option<(&str, &str)>) -> Option<Self> {
+        Self::start_as(test, user, "")
+    }
+
+    /// Starts one that speaks TLS with this certificate.
+    pub(crate) fn start_with_tls(test: &str, certificate: &Path, key: &Path) -> Option<Self> {
+        let tls = format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display());
+        Self::start_as(test, None, &tls)
+    }
+
+    fn start_as(test: &str, user: Option<(&str, &str)>, tls: &str) -> Option<Self> {
         let mut command = layerstone_testing::tool(test, "docker-registry")?;
         let directory = tempfile::tempdir().expect("a temporary directory");
         // The port is free now; whoever takes it meanwhile makes the registry end at once, which is seen below.
@@ -32,7 +45,7 @@ impl RealRegistry {
         };
         let data = directory.path().join("data");
         let config = format!(
-            "version: 0.1\nlog:\n  accesslog:\n    disabled: false\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\nvalidation:\n  manifests:\n    urls:\n      allow: ['.*']\n{auth}",
+            "version: 0.1\nlog:\n  accesslog:\n    disabled: false\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n{tls}validation:\n  manifests:\n    urls:\n      allow: ['.*']\n{auth}",
             data.display()
         );
         let path = directory.path().join("config.yml");
@@ -121,4 +134,76 @@ fn bcrypt(password: &str) -> String {
         "helped" => "$2y$05$ijCBFLuebrtOtOSwpxawpORUxiUlSrIcYUULmtcfRuGP74t7wF6YC".into(),
         other => panic!("no hash for {other}"),
     }
+}
+
+/// A proxy that knows `CONNECT`, and connects to one place whatever is asked for.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    targets: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Proxy {
+    pub(crate) fn start(place: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (targets, stop): (Arc<Mutex<Vec<String>>>, Arc<AtomicBool>) = Default::default();
+        let (log, ended, place) = (Arc::clone(&targets), Arc::clone(&stop), place.to_owned());
+        let thread = std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (log, place) = (Arc::clone(&log), place.clone());
+                std::thread::spawn(move || tunnel(client, &place, &log));
+            }
+        });
+        Self { address, targets, stop, thread: Some(thread) }
+    }
+
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// What it was asked to connect to.
+    pub(crate) fn targets(&self) -> Vec<String> {
+        self.targets.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn tunnel(mut client: TcpStream, place: &str, log: &Mutex<Vec<String>>) {
+    let _ = client.set_read_timeout(Some(Duration::from_secs(20)));
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && head.len() < 8192 {
+        match client.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let mut words = head.split_whitespace();
+    let (Some("CONNECT"), Some(target)) = (words.next(), words.next()) else { return };
+    log.lock().unwrap().push(target.to_owned());
+    let Ok(mut server) = TcpStream::connect(place) else { return };
+    if client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").is_err() {
+        return;
+    }
+    let (Ok(mut from), Ok(mut to)) = (client.try_clone(), server.try_clone()) else { return };
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(std::net::Shutdown::Write);
+    });
+    let _ = std::io::copy(&mut server, &mut client);
 }
