@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::command::{self, Failure, cargo, target, workspace};
 
 /// The targets, by the name of their file in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 6] = ["tar", "split", "erofs_reader", "nt", "backup", "transport"];
+const TARGETS: [&str; 7] = ["tar", "split", "erofs_reader", "nt", "backup", "transport", "registry"];
 
 /// What `cargo fuzz` passes for coverage, without its sanitizers.
 const FLAGS: [&str; 8] = [
