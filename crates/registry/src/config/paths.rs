@@ -64,24 +64,20 @@ fn variable(name: &str) -> Option<PathBuf> {
 }
 
 /// Credentials that are gone after a restart: podman's default on Linux.
+#[cfg(target_os = "linux")]
 fn runtime_auth_file() -> Option<PathBuf> {
-    if !cfg!(target_os = "linux") {
-        return None;
-    }
-    let directory = variable("XDG_RUNTIME_DIR").or_else(|| {
-        #[cfg(target_os = "linux")]
-        {
-            use std::os::unix::fs::MetadataExt as _;
-            // Whoever runs this owns its /proc entry.
-            let uid = std::fs::metadata("/proc/self").ok()?.uid();
-            Some(PathBuf::from(format!("/run/containers/{uid}")))
-        }
-        #[cfg(not(target_os = "linux"))]
-        None
-    });
-    match directory {
-        Some(directory) if directory.starts_with("/run/containers") => Some(directory.join("auth.json")),
+    use std::os::unix::fs::MetadataExt as _;
+    match variable("XDG_RUNTIME_DIR") {
         Some(directory) => Some(directory.join("containers").join("auth.json")),
-        None => None,
+        // Whoever runs this owns its /proc entry.
+        None => {
+            let uid = std::fs::metadata("/proc/self").ok()?.uid();
+            Some(PathBuf::from(format!("/run/containers/{uid}/auth.json")))
+        }
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn runtime_auth_file() -> Option<PathBuf> {
+    None
 }
