@@ -69,6 +69,9 @@ fn main() -> Result<()> {
     seeds.put("versions", b"10.0.20348.600\n10.0.20348.473\n10.0.26100.x\n\n10.0.17763.1")?;
     seeds.put("versions", b"windows/amd64:10.0.20348.x\nwindows(10.0.17763)/arm64/v8\nltsc2019")?;
     seeds.put("tar", &[&[1][..], &windows_tar()?].concat())?;
+    for (choice, text) in REGISTRY {
+        seeds.put("registry", &[&[choice][..], text.as_bytes()].concat())?;
+    }
     Ok(())
 }
 
@@ -86,6 +89,29 @@ fn windows_tar() -> Result<Vec<u8>> {
     writer.entry(&entry("Files/.wh.gone", EntryKind::File { size: 0, segments: None }))?;
     Ok(writer.finish()?)
 }
+
+/// What registries and administrators write, for each kind of text that the target reads.
+const REGISTRY: [(u8, &str); 10] = [
+    (0, "mcr.microsoft.com/windows/nanoserver:ltsc2022"),
+    (0, "localhost:5000/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+    (
+        1,
+        "Bearer realm=\"https://auth.example/token\",service=\"s\",scope=\"repository:a:pull,push\", Basic realm=x",
+    ),
+    (2, "bytes 5-9/20"),
+    (2, "Sun, 06 Nov 1994 08:49:37 GMT"),
+    (3, "</v2/a/referrers/x?n=1&last=b>; rel=\"next\""),
+    (4, "../blobs/uploads/1?_state=abc"),
+    (4, "https://storage.example/x?signature=y"),
+    (
+        5,
+        "unqualified-search-registries = ['a.example', 'docker.io']\n[aliases]\nalpine = 'docker.io/library/alpine'",
+    ),
+    (
+        5,
+        "[[registry]]\nprefix = 'docker.io'\nlocation = 'm.example/hub'\n[[registry.mirror]]\nlocation = 'n.example'\npull-from-mirror = 'digest-only'",
+    ),
+];
 
 struct Seeds {
     directory: PathBuf,

@@ -49,6 +49,19 @@ pub fn archive(layout: &Path, image: &str, to: PathBuf) -> Result<PathBuf> {
 /// # Errors
 /// When the daemon does not answer or the import fails.
 pub fn import(archive: &Path, work: &Path) -> Result<Sample> {
+    with_daemon(work, |ctr| ctr.args(["images", "import"]).arg(archive))
+}
+
+/// Starts a daemon, times the pull of `reference` from a registry without TLS, unpacking included, and ends the daemon.
+///
+/// # Errors
+/// When the daemon does not answer or the pull fails.
+pub fn pull(reference: &str, work: &Path) -> Result<Sample> {
+    with_daemon(work, |ctr| ctr.args(["images", "pull", "--plain-http", reference]))
+}
+
+/// Times one command of the client, until what it wrote is on the disk.
+fn with_daemon(work: &Path, arguments: impl Fn(&mut Command) -> &mut Command) -> Result<Sample> {
     let home = work.join("containerd");
     fs::create_dir(&home)?;
     let socket = home.join("socket");
@@ -77,12 +90,12 @@ pub fn import(archive: &Path, work: &Path) -> Result<Sample> {
         std::thread::sleep(Duration::from_millis(100));
     }
     let sample = timed(|| {
-        let output = ctr().args(["images", "import"]).arg(archive).output()?;
+        let output = arguments(&mut ctr()).output()?;
         crate::measure::settle();
         if output.status.success() {
             Ok(())
         } else {
-            Err(format!("ctr images import: {}", String::from_utf8_lossy(&output.stderr)).into())
+            Err(format!("ctr images: {}", String::from_utf8_lossy(&output.stderr)).into())
         }
     });
     drop(daemon);

@@ -11,6 +11,7 @@ pub mod containerd;
 pub mod corpus;
 pub mod measure;
 pub mod operation;
+pub mod registry;
 pub mod report;
 
 /// Any failure ends a bench.

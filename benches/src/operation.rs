@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use layerstone_oci::compress::{self, Encoder};
-use layerstone_oci::{Compression, open_source};
+use layerstone_oci::{Compression, SourceLayer, open_source};
+use layerstone_registry::{Client, ClientOptions, Select};
+use layerstone_store::import::LayerBlobs;
 use layerstone_store::{ImportOptions, Store};
 
 use crate::Result;
@@ -18,6 +20,8 @@ use crate::measure::{Sample, timed};
 pub enum Operation {
     /// `LAYOUT NAME ROOT`: imports an image into the store at `ROOT`, made if needed.
     Import,
+    /// `REFERENCE ROOT`: pulls an image from a registry without TLS into the store at `ROOT`, made if needed.
+    Pull,
     /// `ROOT NAME`: proves all layers of an image.
     Verify,
     /// `ROOT NAME LEVEL`: writes the archives of all layers again, compressed with gzip, to nowhere.
@@ -26,8 +30,9 @@ pub enum Operation {
     Inflate,
 }
 
-const OPERATIONS: [(Operation, &str); 4] = [
+const OPERATIONS: [(Operation, &str); 5] = [
     (Operation::Import, "import"),
+    (Operation::Pull, "pull"),
     (Operation::Verify, "verify"),
     (Operation::Export, "export"),
     (Operation::Inflate, "inflate"),
@@ -76,6 +81,7 @@ pub fn run(operation: Operation, arguments: &[&Path]) -> Result<Sample> {
 fn child_main(name: &str, arguments: &[String]) -> Result<()> {
     let sample = match (name, arguments) {
         ("import", [layout, name, root]) => timed(|| import(layout, name, root)),
+        ("pull", [reference, root]) => timed(|| pull(reference, root)),
         ("verify", [root, name]) => timed(|| verify(root, name)),
         ("export", [root, name, level]) => timed(|| export(root, name, level)),
         ("inflate", [blob]) => timed(|| inflate(blob)),
@@ -90,6 +96,24 @@ fn import(layout: &str, name: &str, root: &str) -> Result<()> {
     let image = source.resolve(Some(name), None)?;
     let store = Store::create(root)?;
     store.import_image(&source, &image, name, &ImportOptions::default(), &|_| {})?;
+    Ok(())
+}
+
+/// A registry as a source of layers.
+struct Remote(layerstone_registry::Pull);
+
+impl LayerBlobs for Remote {
+    fn open(&self, layer: &SourceLayer) -> layerstone_store::Result<Box<dyn io::Read + Send + '_>> {
+        Ok(Box::new(self.0.blob(&layer.descriptor, 0)))
+    }
+}
+
+fn pull(reference: &str, root: &str) -> Result<()> {
+    let options = ClientOptions { plain_http: true, ..ClientOptions::default() };
+    let remote = Remote(Client::new(options)?.resolve(reference, &Select::Host)?);
+    let store = Store::create(root)?;
+    let image = remote.0.images().first().ok_or("no image")?;
+    store.import_image(&remote, image, reference, &ImportOptions::default(), &|_| {})?;
     Ok(())
 }
 

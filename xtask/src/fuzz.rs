@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use crate::command::{self, Failure, cargo, target, workspace};
 
 /// The targets, by the name of their file in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 8] = ["tar", "split", "erofs_reader", "nt", "hive", "backup", "transport", "versions"];
+const TARGETS: [&str; 9] =
+    ["tar", "split", "erofs_reader", "nt", "hive", "backup", "transport", "versions", "registry"];
 
 /// What `cargo fuzz` passes for coverage, without its sanitizers.
 const FLAGS: [&str; 8] = [

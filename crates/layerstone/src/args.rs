@@ -1,6 +1,7 @@
 //! The command line as it is typed. What each verb does is in [`crate::cmd`].
 
 pub(crate) mod hcs;
+pub(crate) mod registry;
 
 use std::path::PathBuf;
 
@@ -43,12 +44,20 @@ pub(crate) enum Verb {
     Import(Import),
     /// Write an image out
     Export(Export),
+    /// Fetch an image from a registry
+    Pull(Box<registry::Pull>),
+    /// Send an image to a registry
+    Push(Box<registry::Push>),
+    /// Keep the credentials for a registry
+    Login(Box<registry::Login>),
+    /// Forget the credentials for a registry
+    Logout(registry::Logout),
     /// List the images
     Images,
     /// List the stored layers
     Layers,
     /// Show an image, layer or scratch in full
-    Inspect(Inspect),
+    Inspect(Box<Inspect>),
     /// Show the files of an image (merged) or of one layer
     Tree(Tree),
     /// Print a file of an image; `PATH:STREAM` for an alternate data stream
@@ -164,8 +173,17 @@ pub(crate) struct Export {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// Name or id of an image, id of a layer, name of a scratch
+    /// Name or id of an image, id of a layer, name of a scratch or of an artifact; with --remote or --referrers a name in a
+    /// registry
     pub(crate) object: String,
+    /// Show what a registry has, without pulling it
+    #[arg(long)]
+    pub(crate) remote: bool,
+    /// List what refers to it in its registry: signatures, attestations, SBOMs
+    #[arg(long)]
+    pub(crate) referrers: bool,
+    #[command(flatten)]
+    pub(crate) registry: registry::Access,
     /// Which platform, where the name stands for several
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<Platform>,

@@ -22,6 +22,9 @@ pub(crate) enum Error {
     /// An image source.
     #[error(transparent)]
     Oci(#[from] layerstone_oci::Error),
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] layerstone_registry::Error),
     /// Comparing.
     #[error(transparent)]
     Diff(#[from] layerstone_layer::diff::Error<layerstone_store::Error>),
@@ -130,6 +133,11 @@ impl Error {
             }
             last = message;
         }
+        if let Some(layerstone_registry::Error::AllFailed { attempts, .. }) = self.registry() {
+            for attempt in attempts {
+                text.push_str(&format!("\n  {attempt}"));
+            }
+        }
         if let Error::Storage(error) = self
             && let Some(known) = storage::known(error)
         {
@@ -141,10 +149,22 @@ impl Error {
         text
     }
 
+    /// What a registry did, also where it broke off while a layer was read.
+    fn registry(&self) -> Option<&layerstone_registry::Error> {
+        causes(self).find_map(|cause| match cause.downcast_ref::<io::Error>() {
+            Some(error) => layerstone_registry::Error::of_io(error),
+            None => cause.downcast_ref(),
+        })
+    }
+
     fn hint(&self) -> Option<String> {
         use layerstone_oci::Error as Oci;
         use layerstone_store::Error as Store;
         match self {
+            Error::Registry(error) => return error.hint().or_else(|| self.hint_by_errno()),
+            _ if self.registry().is_some() => {
+                return self.registry().and_then(layerstone_registry::Error::hint);
+            }
             // What the store says is wrong has its hint below.
             Error::Storage(error) if storage::store(error).is_none() => {
                 return storage::hint(error).or_else(|| self.hint_by_errno());

@@ -92,6 +92,7 @@ pub use index::Index;
 pub use layout::{BlobWriter, Layout, NamedImage};
 pub use manifest::Manifest;
 pub use media::{Compression, MediaKind, MediaType, sniff_compression};
+pub use name::full_name;
 pub use platform::Platform;
 pub use source::{
     Candidate, ImageSource, ResolvedImage, SourceFormat, SourceImage, SourceLayer, SourceOptions, open_source,

@@ -2,7 +2,7 @@
 
 /// The full form of a Docker reference: registry, repository, tag or digest. What is no reference comes back changed in
 /// ways that do not matter: it is only compared with other names that went through here.
-pub(crate) fn full_name(name: &str) -> String {
+pub fn full_name(name: &str) -> String {
     let (registry, rest) = match name.split_once('/') {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
         _ => ("docker.io", name),

@@ -20,7 +20,7 @@ use layerstone_oci::{
 use crate::commit::oci_layer;
 use crate::error::{Error, IoContext, Result};
 use crate::image::StoredImage;
-use crate::root::{Store, sync_directory};
+use crate::root::{SharedLock, Staging, Store, sync_directory};
 use crate::verify::chain_of;
 
 /// Bytes compressed at once.
@@ -55,6 +55,9 @@ pub struct ExportOptions {
     pub threads: Option<NonZeroUsize>,
     /// Compress layers anew, too, whose kept blob is compressed in another way.
     pub recompress: bool,
+    /// Leave layers that may not be distributed as their descriptors are, also where their blobs are not kept: for a
+    /// destination that does not want them.
+    pub leave_nondistributable: bool,
     /// The name to give the image; its own by default.
     pub name: Option<String>,
 }
@@ -66,6 +69,7 @@ impl Default for ExportOptions {
             level: None,
             threads: None,
             recompress: false,
+            leave_nondistributable: false,
             name: None,
         }
     }
@@ -119,6 +123,58 @@ impl Store {
             ExportDest::OciLayout(path) => export.to_layout(&path),
             ExportDest::Archive(output, format) => export.to_archive(output, format),
         }
+    }
+}
+
+/// An image that is ready to leave: its documents, and its layers as blobs. What was made anew goes when this is dropped; what
+/// the store keeps must not be collected meanwhile, which the lock in it sees to.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The layers, base first.
+    pub layers: Vec<ExportedLayer>,
+    config: Vec<u8>,
+    store: Layout,
+    staged: Layout,
+    _staging: Staging,
+    _shared: SharedLock,
+}
+
+impl Prepared {
+    /// Opens the configuration or a layer.
+    ///
+    /// # Errors
+    /// When it is not there: of a layer that was left where it is, for one.
+    pub fn open(&self, digest: &Digest) -> Result<Box<dyn ReadSeek>> {
+        if *digest == self.manifest.config().digest {
+            return Ok(Box::new(io::Cursor::new(self.config.clone())));
+        }
+        let place = if self.staged.has_blob(digest)? { &self.staged } else { &self.store };
+        Ok(Box::new(place.open_blob(digest)?))
+    }
+}
+
+/// What can be read from any of its bytes on.
+pub trait ReadSeek: Read + io::Seek + Send {}
+
+impl<T: Read + io::Seek + Send> ReadSeek for T {}
+
+impl Store {
+    /// Makes an image ready to be sent somewhere: each layer is proven and compressed that the store keeps no blob of.
+    ///
+    /// # Errors
+    /// As [`export`](Self::export).
+    pub fn prepare(&self, image: &StoredImage, options: &ExportOptions) -> Result<Prepared> {
+        let shared = self.lock_shared()?;
+        let staging = self.stage()?;
+        let staged = Layout::create(staging.path().join("layout"))?;
+        let export = Export { store: self, image, options };
+        let layers = export.layers(&staged)?;
+        let manifest = export.manifest(&layers)?;
+        let config = image.config.bytes().to_vec();
+        let store = self.layout().clone();
+        Ok(Prepared { manifest, layers, config, store, staged, _staging: staging, _shared: shared })
     }
 }
 
@@ -218,7 +274,9 @@ impl Export<'_> {
         let chain_ids = self.image.chain_ids();
         let parts = self.image.manifest.layers().iter().zip(self.image.config.diff_ids()).zip(&chain_ids);
         for ((descriptor, diff_id), chain) in parts {
-            if self.is_kept(descriptor)? {
+            let left = self.options.leave_nondistributable
+                && matches!(descriptor.kind(), MediaKind::Layer { nondistributable: true, .. });
+            if left || self.is_kept(descriptor)? {
                 layers.push(ExportedLayer { descriptor: descriptor.clone(), kept: true });
                 continue;
             }

@@ -103,6 +103,9 @@ impl Store {
         let reachable = self.reachable(keep)?;
         let garbage = self.garbage(&reachable)?;
         let mut leftovers = self.leftovers()?;
+        for path in self.partial_blobs()? {
+            leftovers.push(Leftover::of(path)?);
+        }
         let locks = self.stale_locks(&garbage)?;
         failpoint("gc-marked");
         if !dry_run {

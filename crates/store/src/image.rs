@@ -52,19 +52,15 @@ impl Store {
     }
 
     /// The image of that name; or of that manifest or configuration digest, of which the first few digits are enough.
-    /// A name without tag means `latest`. Where one name stands for several platforms, `platform` chooses, by default
+    /// A name without tag means `latest`, one without registry also docker.io. Where one name stands for several platforms, `platform` chooses, by default
     /// the host's.
     ///
     /// # Errors
     /// When there is none, or more than one.
     pub fn image(&self, reference: &str, platform: Option<&Platform>) -> Result<StoredImage> {
         let images = self.images()?;
-        let tagged = format!("{reference}:latest");
-        for name in [reference, &tagged] {
-            let named: Vec<_> = images.iter().filter(|image| image.name == name).collect();
-            if named.is_empty() {
-                continue;
-            }
+        let named = named(&images, reference);
+        if !named.is_empty() {
             let platforms: Vec<Platform> = named.iter().map(|image| image.config.platform()).collect();
             let chosen = match platform {
                 Some(wanted) => wanted.choose(&platforms),
@@ -102,6 +98,24 @@ impl Store {
                 fits: found.into_iter().map(|image| image.name).collect(),
             }),
         }
+    }
+
+    /// All images of that name, and the index that lists them where there is one: what was imported for several platforms.
+    ///
+    /// # Errors
+    /// [`Error::NoImage`]; when the index or a manifest cannot be read.
+    pub fn platforms(&self, reference: &str) -> Result<(Vec<StoredImage>, Option<(Descriptor, Vec<u8>)>)> {
+        let images = self.images()?;
+        let named: Vec<StoredImage> = named(&images, reference).into_iter().cloned().collect();
+        let Some(first) = named.first() else { return Err(Error::NoImage(reference.to_owned())) };
+        let index = match self.layout().find(&first.name)? {
+            Some(entry) if entry.kind() == MediaKind::Index => {
+                let bytes = self.layout().read_small_blob(&entry, limits::MAX_INDEX_SIZE)?;
+                Some((entry, bytes))
+            }
+            _ => None,
+        };
+        Ok((named, index))
     }
 
     /// The image or, for an index, the images that an entry of `index.json` stands for and whose parts are stored.
@@ -170,4 +184,18 @@ impl Store {
             }),
         }
     }
+}
+
+/// Those of that name: as it is, with the tag `latest`, or last as registries know it: `alpine` is what was pulled as
+/// docker.io/library/alpine:latest.
+fn named<'a>(images: &'a [StoredImage], reference: &str) -> Vec<&'a StoredImage> {
+    let tagged = format!("{reference}:latest");
+    let full = layerstone_oci::full_name(reference);
+    for name in [reference, &tagged, &full] {
+        let found: Vec<_> = images.iter().filter(|image| image.name == name).collect();
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    Vec::new()
 }

@@ -22,6 +22,11 @@ pub(crate) struct Leftover {
 }
 
 impl Leftover {
+    /// Something that is no use to anybody, for a caller who holds the store alone.
+    pub(crate) fn of(path: PathBuf) -> Result<Self> {
+        Ok(Self { bytes: usage::of(&path)?, path, lock: None })
+    }
+
     pub(crate) fn remove(&mut self) -> Result<()> {
         match remove_tree(&self.path) {
             // On Windows a removed file keeps its directory from being removed until it is closed.

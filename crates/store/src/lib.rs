@@ -42,7 +42,7 @@ pub use chain::{ChainLayer, ChainNode};
 pub use commit::{CommitOptions, CommitOutcome};
 pub use df::DiskUsage;
 pub use error::{Error, Result};
-pub use export::{ExportDest, ExportOptions, ExportOutcome, ExportedLayer};
+pub use export::{ExportDest, ExportOptions, ExportOutcome, ExportedLayer, Prepared, ReadSeek};
 pub use fsck::{FsckOptions, FsckOutcome, Problem};
 pub use gc::{GcOptions, GcOutcome};
 pub use hives::{HiveFile, HiveStack, InstalledWindows};

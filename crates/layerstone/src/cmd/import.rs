@@ -26,7 +26,7 @@ struct Outcome<'a> {
 }
 
 #[derive(Serialize)]
-struct LayerOutcome<'a> {
+pub(super) struct LayerOutcome<'a> {
     chain_id: String,
     diff_id: String,
     unpacked: bool,
@@ -115,7 +115,7 @@ pub(super) fn import(
 }
 
 impl<'a> LayerOutcome<'a> {
-    fn of(layer: &'a ImportedLayer) -> Self {
+    pub(super) fn of(layer: &'a ImportedLayer) -> Self {
         let description = &layer.description;
         LayerOutcome {
             chain_id: description.chain_id.0.to_string(),
@@ -129,7 +129,7 @@ impl<'a> LayerOutcome<'a> {
 }
 
 /// Tells what was out of the ordinary, summed over the layers.
-fn findings(app: &App, layers: &[ImportedLayer]) {
+pub(super) fn findings(app: &App, layers: &[ImportedLayer]) {
     let mut sums: BTreeMap<Finding, Count> = BTreeMap::new();
     for layer in layers.iter().filter(|layer| layer.unpacked) {
         for (finding, count) in layer.description.report.iter() {

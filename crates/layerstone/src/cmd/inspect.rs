@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::App;
 use super::list::short;
 use super::object::{self, Object};
+use super::remote;
 use crate::args::Inspect;
 use crate::error::Result;
 use crate::ui::table::Table;
@@ -68,7 +69,16 @@ struct ImageLayer {
 }
 
 pub(crate) fn run(app: &App, args: &Inspect) -> Result<()> {
+    if args.referrers {
+        return remote::referrers(app, args);
+    }
+    if args.remote {
+        return remote::inspect(app, args);
+    }
     let store = app.existing_store()?;
+    if let Some(manifest) = store.artifact(&args.object)? {
+        return remote::artifact(app, &args.object, &manifest);
+    }
     match object::find(&store, &args.object, args.platform.as_ref())? {
         Object::Image(image) => inspect_image(app, &store, &image),
         Object::Layer(layer) => inspect_layer(app, layer.description(), layer.disk_usage()?),

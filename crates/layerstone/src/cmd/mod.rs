@@ -9,9 +9,14 @@ mod import;
 mod inspect;
 mod keep;
 mod list;
+mod login;
 mod mount;
 mod object;
 mod out;
+mod pull;
+mod push;
+mod registry;
+mod remote;
 mod scratch;
 mod shell;
 mod tree;
@@ -73,6 +78,13 @@ impl App {
         }
     }
 
+    /// Prints `value` as one line of JSON, for work that tells what it does while it does it.
+    fn event<T: Serialize>(&self, value: &T) -> Result<()> {
+        let mut out = io::stdout().lock();
+        serde_json::to_writer(&mut out, value)?;
+        writeln!(out).and_then(|()| out.flush()).map_err(stdout_failed)
+    }
+
     /// Prints `value` as JSON, or lets `human` print.
     fn print<T: Serialize>(
         &self,
@@ -123,6 +135,10 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Verb::Demo(args) => demo::run(&app, &args),
         Verb::Import(args) => import::run(&app, &args),
         Verb::Export(args) => out::export(&app, &args),
+        Verb::Pull(args) => pull::run(&app, &args),
+        Verb::Push(args) => push::run(&app, &args),
+        Verb::Login(args) => login::login(&app, &args),
+        Verb::Logout(args) => login::logout(&app, &args),
         Verb::Images => list::images(&app),
         Verb::Layers => list::layers(&app),
         Verb::Inspect(args) => inspect::run(&app, &args),

@@ -2,6 +2,7 @@
 
 mod docker;
 mod oci;
+mod remote;
 mod section;
 mod spool;
 mod tarfile;

@@ -148,7 +148,7 @@ fn says_all(platform: &Platform) -> bool {
 }
 
 /// What the index states, and what it leaves out from the configuration.
-fn completed(stated: Option<&Platform>, config: &ImageConfig) -> Platform {
+pub(super) fn completed(stated: Option<&Platform>, config: &ImageConfig) -> Platform {
     let own = config.platform();
     let Some(stated) = stated else { return own };
     let mut platform = stated.clone();

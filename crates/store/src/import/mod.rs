@@ -4,8 +4,10 @@
 //! layer below. A layer appears in the store by one rename, complete and durable, and is never unpacked twice, not
 //! even by two processes at the same time.
 
+mod documents;
 mod finish;
 mod output;
+mod partial;
 mod pipeline;
 mod stream;
 mod unpack;
@@ -24,6 +26,8 @@ use crate::error::{Error, IoContext, Result};
 use crate::failpoint::failpoint;
 use crate::layer::Description;
 use crate::root::{Staging, Store};
+pub use documents::{IndexProgressFn, OpenBlobFn};
+use partial::PartialBlob;
 pub(crate) use stream::store_archive;
 use unpack::Job;
 
@@ -49,6 +53,9 @@ pub struct ImportOptions {
     /// Keep the compressed blobs too, so that an export has the same manifest digest and other tools can copy the image
     /// out of the store.
     pub keep_blobs: bool,
+    /// With [`keep_blobs`](Self::keep_blobs), begin with what an import that was killed has kept of a blob: for blobs that
+    /// come from far away.
+    pub resume: bool,
     /// How many layers are unpacked at once.
     pub jobs: NonZeroUsize,
     /// What one layer may hold.
@@ -59,6 +66,7 @@ impl Default for ImportOptions {
     fn default() -> Self {
         ImportOptions {
             keep_blobs: false,
+            resume: false,
             jobs: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             limits: Limits::default(),
         }
@@ -111,6 +119,17 @@ pub trait LayerBlobs: Sync {
     /// # Errors
     /// When it is not there.
     fn open(&self, layer: &SourceLayer) -> Result<Box<dyn Read + Send + '_>>;
+
+    /// The same from byte `offset` of the blob on.
+    ///
+    /// # Errors
+    /// When it is not there, or ends before that.
+    fn open_from(&self, layer: &SourceLayer, offset: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let mut blob = self.open(layer)?;
+        let skipped = std::io::copy(&mut (&mut blob).take(offset), &mut std::io::sink());
+        skipped.doing("read a part of", layer.descriptor.digest.to_string())?;
+        Ok(blob)
+    }
 }
 
 impl LayerBlobs for layerstone_oci::ImageSource {
@@ -136,14 +155,26 @@ impl Store {
         // What a crash left is disk that this import may need.
         self.sweep()?;
         let _shared = self.lock_shared()?;
+        let layers = self.import_contents(blobs, image, options, progress)?;
+        let mut descriptor = image.manifest.descriptor();
+        descriptor.platform = Some(image.config.platform());
+        self.layout().set_image(name, &descriptor)?;
+        Ok(layers)
+    }
+
+    /// Imports what an image consists of. The caller holds the store's lock, and gives it a name.
+    fn import_contents(
+        &self,
+        blobs: &dyn LayerBlobs,
+        image: &ResolvedImage,
+        options: &ImportOptions,
+        progress: ProgressFn<'_>,
+    ) -> Result<Vec<ImportedLayer>> {
         let layers = self.import_layers(blobs, image, options, progress)?;
         failpoint("import-layers-done");
         self.layout().put_blob_bytes(image.config.bytes())?;
         self.layout().put_blob_bytes(image.manifest.bytes())?;
         failpoint("import-blobs-done");
-        let mut descriptor = image.manifest.descriptor();
-        descriptor.platform = Some(image.config.platform());
-        self.layout().set_image(name, &descriptor)?;
         Ok(layers)
     }
 
@@ -298,21 +329,19 @@ impl Batch<'_> {
         Ok(Some(ImportedLayer { description, unpacked: false }))
     }
 
-    fn unpack(&self, index: usize, job: Job<'_>) -> Result<(unpack::Unpacked, DiffId, Option<BlobWriter>)> {
+    fn unpack(&self, index: usize, job: Job<'_>) -> Result<(unpack::Unpacked, DiffId, Option<Kept>)> {
         let layer = &self.layers[index];
         let blob_path = || self.store.layout().blob_path(&layer.descriptor.digest);
         let descriptor = &layer.descriptor;
-        let blob = self.blobs.open(layer)?;
-        let blob = Box::new(VerifyingReader::new(blob, descriptor.digest, Some(descriptor.size))?);
-        let mut kept = if self.options.keep_blobs {
-            Some(self.store.layout().blob_writer_in(&self.store.staging_root())?)
-        } else {
-            None
+        let mut kept = if self.options.keep_blobs { Some(self.keep(descriptor)?) } else { None };
+        let blob = match &kept {
+            Some(Kept::Partial(there)) => there.reader(self.blobs.open_from(layer, there.before())?)?,
+            _ => self.blobs.open(layer)?,
         };
-        let keep = kept.as_mut().map(|blob| blob as &mut (dyn std::io::Write + Send));
+        let blob = Box::new(VerifyingReader::new(blob, descriptor.digest, Some(descriptor.size))?);
+        let keep = kept.as_mut().map(Kept::writer);
         let (unpacked, diff_id) = thread::scope(|scope| {
-            let (input, pipeline) =
-                pipeline::start(scope, blob, layer.compression, keep).doing("read", blob_path())?;
+            let (input, pipeline) = pipeline::start(scope, blob, None, keep).doing("read", blob_path())?;
             let unpacked = unpack::unpack(job, input, &|read| {
                 (self.progress)(Progress::Bytes { index, read });
             })?;
@@ -320,6 +349,16 @@ impl Batch<'_> {
             Ok::<_, Error>((unpacked, diff_id))
         })?;
         Ok((unpacked, diff_id, kept))
+    }
+
+    /// Where a blob is kept while it passes.
+    fn keep(&self, descriptor: &Descriptor) -> Result<Kept> {
+        if self.options.resume
+            && let Some(partial) = PartialBlob::open(self.store, descriptor)?
+        {
+            return Ok(Kept::Partial(partial));
+        }
+        Ok(Kept::Whole(self.store.layout().blob_writer_in(&self.store.staging_root())?))
     }
 
     /// Waits until the layer below is stored, by this process or another.
@@ -333,6 +372,23 @@ impl Batch<'_> {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
+    }
+}
+
+/// A blob on its way into the store.
+enum Kept {
+    /// Gone when the import does not end.
+    Whole(BlobWriter),
+    /// There for the next import then.
+    Partial(PartialBlob),
+}
+
+impl Kept {
+    fn writer(&mut self) -> &mut (dyn std::io::Write + Send) {
+        match self {
+            Self::Whole(blob) => blob,
+            Self::Partial(blob) => blob,
+        }
     }
 }
 
@@ -353,13 +409,16 @@ fn publish(
     unpacked: unpack::Unpacked,
     parents: &[ChainId],
     diff_id: DiffId,
-    kept: Option<(BlobWriter, &Descriptor)>,
+    kept: Option<(Kept, &Descriptor)>,
 ) -> Result<Description> {
     let below = store.merged(parents, job.os)?;
     let description = finish::finish(job, unpacked, &below, diff_id, parents.last().cloned())?;
     failpoint("import-finished");
     if let Some((blob, descriptor)) = kept {
-        blob.commit_as(&descriptor.digest, Some(descriptor.size))?;
+        match blob {
+            Kept::Whole(blob) => blob.commit_as(&descriptor.digest, Some(descriptor.size))?,
+            Kept::Partial(blob) => blob.commit(store, descriptor)?,
+        }
     }
     failpoint("import-blob-kept");
     store.publish(job.directory, &store.layer_path(job.chain))?;

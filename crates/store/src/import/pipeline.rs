@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 
-use layerstone_oci::{Compression, DiffId, Digest, Sha256Hasher, compress};
+use layerstone_oci::{Compression, DiffId, Digest, Sha256Hasher, compress, sniff_compression};
 
 /// Compressed bytes in one message.
 const BLOB_CHUNK: usize = 256 << 10;
@@ -145,13 +145,13 @@ impl Pipeline<'_> {
     }
 }
 
-/// Starts the threads for `blob`, compressed like this. `keep` gets the blob's bytes as they pass.
+/// Starts the threads for `blob`, compressed like this, or else as its first bytes tell. `keep` gets the blob's bytes as they pass.
 ///
 /// What `blob` finds wrong at its end is an error of the reader at its end.
 pub(super) fn start<'scope, 'env>(
     scope: &'scope thread::Scope<'scope, 'env>,
     blob: Box<dyn Read + Send + 'env>,
-    compression: Compression,
+    compression: Option<Compression>,
     keep: Keep<'env>,
 ) -> io::Result<(Inflated, Pipeline<'scope>)> {
     let (blob_out, blob_in) = sync_channel::<Message>(DEPTH);
@@ -222,12 +222,17 @@ fn read_blob(
 
 fn inflate(
     input: &mut Inflated,
-    compression: Compression,
+    compression: Option<Compression>,
     pool: &Pool,
     out: &SyncSender<Message>,
     hash: &SyncSender<Arc<Chunk>>,
 ) -> io::Result<()> {
     {
+        let compression = match compression {
+            Some(known) => known,
+            // The first chunk is a full one, or all that there is.
+            None => sniff_compression(input.fill_buf()?),
+        };
         let mut inflated = compress::decoder(compression, &mut *input)?;
         loop {
             let chunk = Arc::new(pool.fill(&mut inflated)?);

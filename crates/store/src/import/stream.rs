@@ -44,7 +44,7 @@ fn unpack_archive<'a>(
     let unknown = ChainId(UNKNOWN);
     let job = Job { directory, layer: &UNKNOWN, chain: &unknown, os, limits };
     thread::scope(|scope| {
-        let (input, pipeline) = pipeline::start(scope, Box::new(archive), Compression::None, None)
+        let (input, pipeline) = pipeline::start(scope, Box::new(archive), Some(Compression::None), None)
             .doing("read an archive into", directory)?;
         let unpacked = unpack::unpack(job, input, &|_| {})?;
         let diff_id = pipeline.diff_id().ok_or(Error::Worker("hashing a layer"))?;
