@@ -6,13 +6,18 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use layerstone_fuzz::{Bound, bounded};
 use layerstone_registry::parse::{
     parse_challenges, parse_content_range, parse_next_link, parse_retry_after, parse_upload_range,
 };
 use layerstone_registry::{Reference, Registries, Url};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+const BOUND: Bound = Bound { per_byte: 64, constant: 64 << 10 };
+
+fuzz_target!(|input: &[u8]| bounded(input.len(), BOUND, || run(input)));
+
+fn run(input: &[u8]) {
     let Some((&choice, input)) = input.split_first() else { return };
     let Ok(text) = std::str::from_utf8(input) else { return };
     match choice % 6 {
@@ -62,4 +67,4 @@ fuzz_target!(|input: &[u8]| {
             }
         }
     }
-});
+}

@@ -39,7 +39,6 @@ pub mod limits;
 mod pull;
 mod push;
 mod reference;
-mod version;
 
 pub use auth::{Challenge, Credentials, Keyring, parse_challenges};
 pub use client::{BlobSource, Client, ClientOptions, Document, Event, Referrer, RemoteBlob, Uploaded};

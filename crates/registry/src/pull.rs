@@ -8,13 +8,15 @@
 use std::io::Read;
 
 use layerstone_oci::limits::{MAX_CONFIG_SIZE, MAX_INDEX_DEPTH, MAX_INDEX_MANIFESTS};
-use layerstone_oci::{Descriptor, ImageConfig, Index, Manifest, MediaKind, Platform, ResolvedImage};
+use layerstone_oci::windows_version::{self, Isolation, Rule};
+use layerstone_oci::{
+    Descriptor, ImageConfig, Index, Manifest, MediaKind, Platform, ResolvedImage, WindowsVersion,
+};
 
 use crate::client::{Client, Document, Event, Referrer, RemoteBlob, Repository, Source};
 use crate::error::{Error, Refusal, Result};
 use crate::http::Url;
 use crate::reference::Reference;
-use crate::version;
 
 /// Most manifests and indexes below one index that are fetched to learn their platform.
 const MAX_LOOKED_AT: usize = 256;
@@ -26,7 +28,9 @@ pub enum Select {
     /// one for its processor: on Linux, images of Windows are images like all others.
     #[default]
     Host,
-    /// The one for this platform.
+    /// The one that runs, isolated by processes, on a Windows host of this version with this machine's processor.
+    WindowsHost(WindowsVersion),
+    /// The one for this platform. Windows versions are chosen as [`Platform::choose`] has it.
     Platform(Platform),
     /// All that are images. Attestations are left out.
     All,
@@ -135,7 +139,7 @@ impl Pull {
                 pull.content = if manifest.is_image() {
                     let image = pull.image(manifest, None)?;
                     if let Select::Platform(wanted) = select
-                        && version::choose(wanted, std::slice::from_ref(&image.platform)).is_none()
+                        && !wanted.matches(&image.platform)
                     {
                         return Err(pull.no_platform(wanted.to_string(), vec![image.platform.to_string()]));
                     }
@@ -242,7 +246,11 @@ impl Pull {
         let platforms: Vec<Platform> = known.iter().map(|(_, platform)| platform.clone()).collect();
         let host = Platform::host_default();
         let (chosen, wanted) = match select {
-            Select::Platform(wanted) => (version::choose(wanted, &platforms), wanted.to_string()),
+            Select::Platform(wanted) => (wanted.choose(&platforms), wanted.to_string()),
+            Select::WindowsHost(version) => {
+                let wanted = Platform { os: "windows".into(), ..host.clone() };
+                (choose_for_windows(version, &wanted, &platforms), format!("{wanted} on a host of {version}"))
+            }
             _ => (choose_for_host(&host, &platforms), host.to_string()),
         };
         match chosen {
@@ -272,15 +280,23 @@ impl Pull {
 
 /// The image for this machine, or for its processor when there is none for its operating system.
 fn choose_for_host(host: &Platform, platforms: &[Platform]) -> Option<usize> {
-    version::choose(host, platforms).or_else(|| {
+    host.choose(platforms).or_else(|| {
         if platforms.iter().any(|platform| platform.os == host.os) {
             return None;
         }
         let os = &platforms.first()?.os;
         // Of two foreign systems none is the obvious one.
         let only = platforms.iter().all(|platform| platform.os == *os);
-        only.then(|| version::choose(&Platform { os: os.clone(), ..host.clone() }, platforms)).flatten()
+        only.then(|| Platform { os: os.clone(), ..host.clone() }.choose(platforms)).flatten()
     })
+}
+
+/// The best image that runs on a Windows host.
+fn choose_for_windows(host: &WindowsVersion, wanted: &Platform, platforms: &[Platform]) -> Option<usize> {
+    let fitting: Vec<_> = platforms.iter().enumerate().filter(|(_, image)| wanted.matches(image)).collect();
+    let versions = fitting.iter().map(|(_, image)| image.os_version.as_deref());
+    let at = windows_version::choose(host, versions, Isolation::Process(Rule::default()))?;
+    Some(fitting[at].0)
 }
 
 /// Walks through an index and those nested in it.

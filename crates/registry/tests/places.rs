@@ -184,6 +184,13 @@ fn an_index_gives_the_image_of_the_platform_and_leaves_attestations_out() {
     assert_eq!(chosen(&platform("windows/amd64")).unwrap(), ["windows/amd64:10.0.20348.2113"]);
     #[cfg(target_arch = "x86_64")]
     assert_eq!(chosen(&Select::Host).unwrap(), ["windows/amd64:10.0.20348.2113"], "there is no other system");
+    #[cfg(target_arch = "x86_64")]
+    {
+        let on = |host: &str| chosen(&Select::WindowsHost(host.parse().unwrap()));
+        assert_eq!(on("10.0.20348.500").unwrap(), ["windows/amd64:10.0.20348.473"], "of its own build");
+        assert_eq!(on("10.0.26100").unwrap(), ["windows/amd64:10.0.20348.2113"], "a later host runs it");
+        assert!(told(&on("10.0.14393").unwrap_err()).contains("on a host of 10.0.14393"));
+    }
     assert_eq!(chosen(&Select::All).unwrap().len(), 3);
     assert_eq!(client.resolve(&name, &Select::All).unwrap().skipped(), 1);
     let error = chosen(&platform("linux/arm64")).unwrap_err();

@@ -51,13 +51,26 @@ struct ImageOutcome<'a> {
     layers: Vec<LayerOutcome<'a>>,
 }
 
+/// What runs on this host.
+#[cfg(windows)]
+fn host() -> Select {
+    let build = layerstone_hcs::windows::host::build();
+    Select::WindowsHost(layerstone_oci::WindowsVersion::of_build(build.0))
+}
+
+/// What is for this host's system and processor.
+#[cfg(not(windows))]
+fn host() -> Select {
+    Select::Host
+}
+
 pub(crate) fn run(app: &App, args: &Pull) -> Result<()> {
     let store = app.store()?;
     let client = client(app, &args.access)?;
     let select = match &args.platform {
         _ if args.all_platforms => Select::All,
         Some(platform) => Select::Platform(platform.clone()),
-        None => Select::Host,
+        None => host(),
     };
     let started = Instant::now();
     let pull = client.resolve(&args.reference, &select)?;
