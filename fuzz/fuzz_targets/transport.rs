@@ -68,8 +68,11 @@ fn read(mut input: &[u8], root: &Path) {
         fs::write(root.join(name), &rest[..length]).expect("a file");
         input = &rest[length..];
     }
-    let Ok(mut reader) = TransportReader::open(root, ReadOptions::lenient()) else { return };
-    let _ = copy_to_tar(&mut reader, &mut TarWriter::new(Limited(1 << 20)));
+    for options in [ReadOptions::lenient(), ReadOptions::base_layer()] {
+        if let Ok(mut reader) = TransportReader::open(root, options) {
+            let _ = copy_to_tar(&mut reader, &mut TarWriter::new(Limited(1 << 20)));
+        }
+    }
 }
 
 /// Takes so many bytes: a hole may be of any size.

@@ -113,7 +113,7 @@ pub(crate) struct Import {
     /// What to call it in the store [default: its name in the source]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Which platform, as os/arch[/variant][:os.version]
+    /// Which platform, as os/arch[/variant][:os.version]; of Windows also the name of a release: windows/amd64:ltsc2022
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<Platform>,
     /// Keep the compressed blobs, so that an export has the same manifest digest

@@ -1,5 +1,8 @@
 //! Real NTFS volumes: their descriptors have the hash and the form that this crate says, and their uppercase table is ours.
 
+// The programs that unpack the volumes, and mkntfs, are those of a Unix.
+#![cfg(unix)]
+
 #[path = "support/ntfs.rs"]
 mod ntfs;
 

@@ -18,6 +18,7 @@ use crate::{Error, Result};
 /// Written `os/architecture[/variant][:os.version]`: `linux/arm64`, `linux/arm/v6`, `windows/amd64:10.0.20348.x`. As a
 /// request, a version stands for all that begin with its numbers; a last `x` or `*` says the same aloud. A version of Windows with its
 /// build stands for every revision of that build, and a revision for the best of them: the highest that is not above it, else the highest.
+/// So does the name of a release: `windows/amd64:ltsc2022` (see [`windows_version::Release`]).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Platform {
     /// Processor, in Go's names: `amd64`, `arm64`.
@@ -129,9 +130,9 @@ impl Platform {
     }
 
     fn preference(&self, a: &Self, b: &Self) -> Ordering {
-        let wanted = self.os_version.as_deref().and_then(|wanted| wanted.parse().ok());
+        let wanted = self.os_version.as_deref().and_then(requested_windows);
         let rank = |image: &Self| {
-            let wanted: WindowsVersion = wanted?;
+            let wanted = wanted?;
             let version: WindowsVersion = image.os_version.as_deref()?.parse().ok()?;
             Some(windows_version::revision_rank(wanted.revision, version.revision))
         };
@@ -214,10 +215,17 @@ fn variant_number(platform: &Platform) -> Option<u32> {
     }
 }
 
+/// The version of Windows that a request means: its numbers, or the name of a release.
+fn requested_windows(text: &str) -> Option<WindowsVersion> {
+    let named =
+        || windows_version::Release::of_name(text).map(|release| WindowsVersion::of_build(release.build));
+    text.parse().ok().or_else(named)
+}
+
 fn version_satisfies(version: Option<&str>, wanted: &str, os: &str) -> bool {
     let Some(version) = version else { return false };
     if os == "windows"
-        && let (Ok(version), Ok(wanted)) = (version.parse::<WindowsVersion>(), wanted.parse())
+        && let (Ok(version), Some(wanted)) = (version.parse::<WindowsVersion>(), requested_windows(wanted))
     {
         return version.is_same_build(&wanted);
     }

@@ -186,6 +186,10 @@ fn a_platform_with_a_revision_asks_for_the_build_and_the_nearest_revision() {
     assert_eq!(choose("windows/amd64:10.0.22621.1"), None, "another build is another Windows");
     assert_eq!(choose("windows/amd64:10.0"), Some(3));
     assert_eq!(choose("windows(10.0.20348.500)/amd64"), Some(2));
+    assert_eq!(choose("windows/amd64:ltsc2022"), Some(3));
+    assert_eq!(choose("windows/amd64:1809"), Some(0));
+    assert_eq!(choose("windows/amd64:ltsc2025"), None);
+    assert_eq!(choose("windows/arm64:ltsc2022"), Some(4));
 }
 
 #[test]

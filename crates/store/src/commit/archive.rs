@@ -30,7 +30,8 @@ pub(super) fn write<W: Write>(
         }
         // In a tar the streams of a file follow it at once.
         for (name, size) in streams {
-            let meta = layerstone_layer::Metadata { xattrs: Vec::new(), windows: None, ..entry.meta.clone() };
+            // Of the owner's metadata the archive has the times and the type bits with each stream.
+            let meta = layerstone_layer::Metadata { xattrs: Vec::new(), ..entry.meta.clone() };
             let kind = EntryKind::Stream { name: name.clone(), size };
             tar.entry(&Entry { path: entry.path.clone(), kind, meta })?;
             copy(upper, &entry.path, Some(&name), &mut tar, &mut buffer)?;
