@@ -96,7 +96,8 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         use layerstone_store::Error as Store;
         match (self, self.store()) {
-            (Error::Usage(_), _) => 2,
+            (Error::Usage(_), _)
+            | (Error::Registry(layerstone_registry::Error::InvalidReference { .. }), _) => 2,
             (Error::Damage(_), _) | (_, Some(Store::Damaged { .. })) => 3,
             (_, Some(Store::Unsupported { .. })) | (Error::NoService, _) => 4,
             (Error::Storage(error), _) if storage::is_of_the_host(error) => 4,

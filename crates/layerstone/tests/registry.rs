@@ -493,6 +493,55 @@ fn two_processes_that_pull_the_same_image_fetch_it_once() {
 }
 
 #[test]
+fn a_pull_that_was_killed_goes_on_with_what_it_had_kept() {
+    const TEST: &str = "a_pull_that_was_killed_goes_on_with_what_it_had_kept";
+    let (Some(registry), Some(())) = (RealRegistry::start(TEST, None), skopeo(TEST)) else { return };
+    let dir = Dir::new();
+    let archive = docker_archive(&dir.path("."), "linux", &[large_tar(1, 21), large_tar(24, 22)]);
+    let reference = format!("{}/killed:1", registry.host());
+    copy(&format!("docker-archive:{}", archive.display()), &format!("docker://{reference}"), &[]);
+    let manifest = run(Command::new("skopeo").args([
+        "inspect",
+        "--tls-verify=false",
+        "--raw",
+        &format!("docker://{reference}"),
+    ]));
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let digest = |at: usize| manifest["layers"][at]["digest"].as_str().unwrap().to_owned();
+    let blob = |at: usize| format!("/v2/killed/blobs/{}", digest(at));
+
+    let slow = registry_server::Proxy::with_pause(registry.host(), Duration::from_millis(20));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_layerstone"))
+        .env("LAYERSTONE_ROOT", dir.path("store"))
+        .env("http_proxy", format!("http://{}", slow.host()))
+        .args(["-q", "pull", "--keep-blobs", "--plain-http", "registry.test:80/killed:1"])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let partial = dir
+        .path("store")
+        .join("staging")
+        .join(format!("{}.partial", digest(1).trim_start_matches("sha256:")));
+    let until = Instant::now() + Duration::from_secs(60);
+    let arrived = || std::fs::metadata(&partial).map_or(0, |metadata| metadata.len());
+    while arrived() < 2 << 20 {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "{} bytes", arrived());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // By SIGKILL: nothing of it cleans up.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    dir.ok("fsck");
+    let first = registry.requests("GET", &blob(0));
+    dir.ok(&format!("pull {reference} --keep-blobs"));
+    assert_eq!(registry.parts(&blob(1)), 1, "the rest only");
+    assert!(registry.requests("GET", &blob(0)) <= first + 1);
+    dir.ok("verify");
+    dir.ok("fsck");
+    assert!(!partial.exists());
+}
+
+#[test]
 fn eight_layers_in_flight_take_less_than_128_mebibytes() {
     const TEST: &str = "eight_layers_in_flight_take_less_than_128_mebibytes";
     const LIMIT_KIB: u64 = 128 << 10;

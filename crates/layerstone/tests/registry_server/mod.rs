@@ -80,6 +80,12 @@ impl RealRegistry {
         self.log().lines().filter(|line| line.contains(&format!("\"{method} {path} "))).count()
     }
 
+    /// How often a part of something was given.
+    pub(crate) fn parts(&self, path: &str) -> usize {
+        let wanted = format!("\"GET {path} HTTP/1.1\" 206 ");
+        self.log().lines().filter(|line| line.contains(&wanted)).count()
+    }
+
     /// A PUT without a client.
     pub(crate) fn put(&self, path: &str, content_type: &str, body: &[u8]) {
         let answer = self.exchange("PUT", path, content_type, body);
@@ -146,6 +152,11 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn start(place: &str) -> Self {
+        Self::with_pause(place, Duration::ZERO)
+    }
+
+    /// One that pauses after each 64 KiB on their way to the client.
+    pub(crate) fn with_pause(place: &str, pause: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
         let (targets, stop): (Arc<Mutex<Vec<String>>>, Arc<AtomicBool>) = Default::default();
@@ -156,7 +167,7 @@ impl Proxy {
                     return;
                 }
                 let (log, place) = (Arc::clone(&log), place.clone());
-                std::thread::spawn(move || tunnel(client, &place, &log));
+                std::thread::spawn(move || tunnel(client, &place, pause, &log));
             }
         });
         Self { address, targets, stop, thread: Some(thread) }
@@ -182,7 +193,7 @@ impl Drop for Proxy {
     }
 }
 
-fn tunnel(mut client: TcpStream, place: &str, log: &Mutex<Vec<String>>) {
+fn tunnel(mut client: TcpStream, place: &str, pause: Duration, log: &Mutex<Vec<String>>) {
     let _ = client.set_read_timeout(Some(Duration::from_secs(20)));
     let mut head = Vec::new();
     let mut byte = [0];
@@ -205,5 +216,11 @@ fn tunnel(mut client: TcpStream, place: &str, log: &Mutex<Vec<String>>) {
         let _ = std::io::copy(&mut from, &mut to);
         let _ = to.shutdown(std::net::Shutdown::Write);
     });
-    let _ = std::io::copy(&mut server, &mut client);
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(n) = server.read(&mut buffer) {
+        if n == 0 || client.write_all(&buffer[..n]).is_err() {
+            return;
+        }
+        std::thread::sleep(pause);
+    }
 }

@@ -51,6 +51,8 @@ pub struct RemoteBlob {
 struct Stream {
     body: BodyReader<'static>,
     pace: Pace,
+    /// Bytes to be thrown away: those that are known, of a registry that knows no ranges.
+    skip: u64,
 }
 
 /// Whether a connection brings enough to be worth waiting for.
@@ -96,10 +98,12 @@ impl RemoteBlob {
                 self.connect()?;
             }
             let Some(stream) = &mut self.stream else { continue };
-            let room = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let wanted = if stream.skip > 0 { stream.skip } else { left };
+            let room = buffer.len().min(usize::try_from(wanted).unwrap_or(usize::MAX));
             let patience = self.sources[self.at].client().patience();
             match stream.read(&mut buffer[..room], patience) {
                 Ok(0) => self.broke(TransportError::Io(io::ErrorKind::UnexpectedEof.into()))?,
+                Ok(n) if stream.skip > 0 => stream.skip -= n as u64,
                 Ok(n) => {
                     self.position += n as u64;
                     self.since = self.since.saturating_add(n as u64);
@@ -181,34 +185,18 @@ impl RemoteBlob {
             }
             skip = self.position;
         }
-        let mut stream =
-            Stream { body: answer.body.into_reader(), pace: Pace { waited: Duration::ZERO, brought: 0 } };
         if skip > 0 {
             self.restarts += 1;
-            let patience = source.client().patience();
-            if self.restarts > patience.attempts {
+            if self.restarts > source.client().patience().attempts {
                 return Err(Error::protocol(
                     &doing,
                     &url,
                     "it knows no ranges, and the connection breaks each time",
                 ));
             }
-            let mut scratch = vec![0; 64 << 10];
-            while skip > 0 {
-                let room = scratch.len().min(usize::try_from(skip).unwrap_or(usize::MAX));
-                let n = match stream.read(&mut scratch[..room], patience) {
-                    Ok(0) => Err(TransportError::Io(io::ErrorKind::UnexpectedEof.into())),
-                    other => other,
-                };
-                let n = n.map_err(|source| Error::Connection {
-                    doing: doing.clone(),
-                    place: url.host().to_owned(),
-                    source: Box::new(source),
-                })?;
-                skip -= n as u64;
-            }
         }
-        Ok(stream)
+        let pace = Pace { waited: Duration::ZERO, brought: 0 };
+        Ok(Stream { body: answer.body.into_reader(), pace, skip })
     }
 
     fn check_size(&self, found: u64) -> Result<()> {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 
+pub(crate) mod hostile;
 pub(crate) mod image;
 pub(crate) mod server;
 
