@@ -1,9 +1,8 @@
 //! `inspect`.
 
-use layerstone_layer::Os;
-use layerstone_oci::WindowsVersion;
-use layerstone_oci::windows_version::{Builds, Isolation, Rule, hosts_for};
-use layerstone_store::{Description, InstalledWindows, Store, StoredImage};
+mod windows;
+
+use layerstone_store::{Description, Store, StoredImage};
 use serde::Serialize;
 
 use super::App;
@@ -14,6 +13,7 @@ use crate::args::Inspect;
 use crate::error::Result;
 use crate::ui::table::Table;
 use crate::ui::text;
+use windows::Windows;
 
 #[derive(Serialize)]
 struct Image<'a> {
@@ -23,38 +23,11 @@ struct Image<'a> {
     media_type: Option<&'a str>,
     platform: String,
     os_version: Option<&'a str>,
-    /// What the registry of a Windows image says that it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    registry: Option<InstalledWindows>,
-    /// Of a Windows image that states its version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runs_on: Option<RunsOn>,
+    #[serde(flatten)]
+    windows: Windows,
     config_digest: String,
     layers: Vec<ImageLayer>,
     config: &'a serde_json::Map<String, serde_json::Value>,
-}
-
-/// Builds of the hosts that a Windows image runs on.
-#[derive(Serialize)]
-struct RunsOn {
-    process_isolation: Builds,
-    /// Whose rule that is.
-    rule: Rule,
-    hyper_v_isolation: Builds,
-}
-
-impl RunsOn {
-    fn of(image: &StoredImage) -> Option<Self> {
-        let config = &image.config;
-        let version: WindowsVersion =
-            config.os_version().filter(|_| config.platform().os == "windows")?.parse().ok()?;
-        let rule = Rule::default();
-        Some(RunsOn {
-            process_isolation: hosts_for(version.build, Isolation::Process(rule)),
-            rule,
-            hyper_v_isolation: hosts_for(version.build, Isolation::HyperV),
-        })
-    }
 }
 
 #[derive(Serialize)]
@@ -106,30 +79,6 @@ pub(crate) fn run(app: &App, args: &Inspect) -> Result<()> {
     }
 }
 
-/// The version in the image's registry. What cannot be read is a remark: the rest of the image can be shown all the same.
-fn installed_windows(app: &App, store: &Store, image: &StoredImage) -> Option<InstalledWindows> {
-    if image.os() != Os::Windows {
-        return None;
-    }
-    let read = store.chain_view(&image.chain_ids(), image.os());
-    match read.and_then(|view| InstalledWindows::of(view.layers())) {
-        Ok(version) => version,
-        Err(error) => {
-            app.remark(format_args!("remark: {}", crate::error::Error::from(error).report()));
-            None
-        }
-    }
-}
-
-/// How the configuration's claim compares with the registry.
-fn agreement(claimed: Option<&str>, found: &str) -> String {
-    match claimed {
-        Some(claimed) if claimed == found => "(as the configuration says)".into(),
-        Some(claimed) => format!("(the configuration says {claimed})"),
-        None => "(the configuration says nothing)".into(),
-    }
-}
-
 fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
     let mut layers = Vec::new();
     let parts = image.manifest.layers().iter().zip(image.config.diff_ids()).zip(image.chain_ids());
@@ -154,8 +103,7 @@ fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
         media_type: Some(media_type),
         platform: image.config.platform().to_string(),
         os_version: image.config.os_version(),
-        registry: installed_windows(app, store, image),
-        runs_on: RunsOn::of(image),
+        windows: Windows::of(app, store, image),
         config_digest: image.config.digest().to_string(),
         layers,
         config: image.config.raw(),
@@ -165,19 +113,7 @@ fn inspect_image(app: &App, store: &Store, image: &StoredImage) -> Result<()> {
         writeln!(out, "manifest  {}", view.manifest)?;
         writeln!(out, "config    {}", view.config_digest)?;
         writeln!(out, "platform  {}", view.platform)?;
-        if let Some(windows) = &view.registry {
-            let parts = [&windows.product, &windows.edition, &windows.installation, &windows.release];
-            let named: Vec<_> = parts.into_iter().flatten().map(String::as_str).collect();
-            write!(out, "registry  {}", windows.version)?;
-            if !named.is_empty() {
-                write!(out, "  {}", named.join(", "))?;
-            }
-            writeln!(out, "  {}", agreement(view.os_version, &windows.version))?;
-        }
-        if let Some(runs_on) = &view.runs_on {
-            writeln!(out, "runs on   process isolation: hosts of build {}", runs_on.process_isolation)?;
-            writeln!(out, "runs on   Hyper-V isolation: hosts of build {}", runs_on.hyper_v_isolation)?;
-        }
+        view.windows.print(out, view.os_version)?;
         if let Some(created) = image.config.created() {
             writeln!(out, "created   {created}")?;
         }
