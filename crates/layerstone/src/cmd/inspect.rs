@@ -7,7 +7,7 @@ use super::App;
 use super::list::short;
 use super::object::{self, Object};
 use crate::args::Inspect;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ui::table::Table;
 use crate::ui::text;
 
@@ -37,7 +37,13 @@ struct ImageLayer {
 
 pub(crate) fn run(app: &App, args: &Inspect) -> Result<()> {
     let store = app.existing_store()?;
-    match object::find(&store, &args.object, args.platform.as_ref())? {
+    let found = match object::find(&store, &args.object, args.platform.as_ref()) {
+        Err(Error::Store(layerstone_store::Error::NoImage(_))) if super::container::inspect(app, args)? => {
+            return Ok(());
+        }
+        found => found?,
+    };
+    match found {
         Object::Image(image) => inspect_image(app, &store, &image),
         Object::Layer(layer) => inspect_layer(app, layer.description(), layer.disk_usage()?),
         Object::Scratch(scratch) => {
