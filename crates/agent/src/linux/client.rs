@@ -1,7 +1,7 @@
 //! The client's side: what is asked of a shim, and the streams of an attached program.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::agent::Agent;
 use super::container::Container;
@@ -34,6 +35,8 @@ pub struct Client {
     conn: Conn,
     /// The shim, when it was started by this process.
     child: Option<Child>,
+    /// A descriptor of it. The socket alone does not tell its end: what it was about to start has it too.
+    shim: Option<OwnedFd>,
     /// How much its log held before.
     said_before: u64,
 }
@@ -63,6 +66,7 @@ impl Client {
             shim_log: container.shim_log(),
             said_before: std::fs::metadata(container.shim_log()).map_or(0, |metadata| metadata.len()),
             conn,
+            shim: pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok(),
             child: Some(child),
         }
     }
@@ -81,6 +85,7 @@ impl Client {
             said_before: u64::MAX,
             conn: Conn::new(stream).doing("connect to", path)?,
             child: None,
+            shim: None,
         })
     }
 
@@ -165,14 +170,31 @@ impl Client {
                 return Err(Error::Timeout { what, seconds: PATIENCE.as_secs() });
             }
             self.conn.flush();
-            let wants = if self.conn.pending() > 0 { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            let mut fds = [PollFd::from_borrowed_fd(self.conn.fd(), wants)];
+            let mut fds = self.conversation();
             match poll(&mut fds, left.map(process::timespec).as_ref()) {
-                Ok(0) => {}
-                Ok(_) => self.conn.fill(),
-                Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
                 Err(errno) => return Err(errno).doing("wait for", "the shim"),
             }
+            let (said, gone) = heard(&fds);
+            self.take(said, gone);
+        }
+    }
+
+    /// What to wait for: the socket, and the shim's end.
+    fn conversation(&self) -> Vec<PollFd<'_>> {
+        let wants = if self.conn.pending() > 0 { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        let mut fds = vec![PollFd::from_borrowed_fd(self.conn.fd(), wants)];
+        fds.extend(self.shim.as_ref().map(|shim| PollFd::new(shim, PollFlags::IN)));
+        fds
+    }
+
+    /// Reads what the shim has said. One that is gone says no more than what is there.
+    fn take(&mut self, said: bool, gone: bool) {
+        if said {
+            self.conn.fill();
+        } else if gone {
+            self.conn.closed = true;
         }
     }
 
@@ -220,7 +242,7 @@ impl Client {
             if self.conn.closed {
                 break Err(self.died());
             }
-            let (readable, typed, signalled) =
+            let (said, gone, typed, signalled) =
                 self.poll_attached(input && under_way < STDIN_WINDOW, signals)?;
             if signalled {
                 self.forward(signals, attached.tty)?;
@@ -254,31 +276,28 @@ impl Client {
                 }
             }
             self.conn.flush();
-            if readable {
-                self.conn.fill();
-            }
+            self.take(said, gone);
         };
         drop(raw);
         ended
     }
 
-    fn poll_attached(&self, input: bool, signals: &Signals) -> Result<(bool, bool, bool)> {
+    fn poll_attached(&self, input: bool, signals: &Signals) -> Result<(bool, bool, bool, bool)> {
         let stdin = io::stdin();
-        let wants = if self.conn.pending() > 0 { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-        let mut fds = vec![
-            PollFd::from_borrowed_fd(self.conn.fd(), wants),
-            PollFd::from_borrowed_fd(signals.0.as_fd(), PollFlags::IN),
-        ];
+        let mut fds = self.conversation();
+        let others = fds.len();
+        fds.push(PollFd::from_borrowed_fd(signals.0.as_fd(), PollFlags::IN));
         if input {
             fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN));
         }
         match poll(&mut fds, None) {
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok((false, false, false)),
+            Err(rustix::io::Errno::INTR) => return Ok((false, false, false, false)),
             Err(errno) => return Err(errno).doing("wait for", "the shim"),
         }
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Ok((ready(0), ready(2), ready(1)))
+        let (said, gone) = heard(&fds[..others]);
+        Ok((said, gone, ready(others + 1), ready(others)))
     }
 
     /// Passes the caller's signals on.
@@ -296,6 +315,12 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Whether the shim has said something, and whether it is gone.
+fn heard(fds: &[PollFd<'_>]) -> (bool, bool) {
+    let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+    (ready(0), ready(1))
 }
 
 fn unexpected(kind: Kind, payload: &[u8]) -> Error {
@@ -405,14 +430,25 @@ impl Agent {
         {
             return Ok(exit.clone());
         }
-        let ended = Client::connect(container).and_then(|mut client| client.wait());
-        match ended {
+        match Client::connect(container).and_then(|mut client| client.wait()) {
             Ok(exit) => Ok(exit),
-            // It has ended between looking and asking.
-            Err(error) => match self.find(&container.config.id)?.state.exit {
-                Some(exit) => Ok(exit),
-                None => Err(error),
-            },
+            Err(error) => self.ended(container).and_then(|exit| exit.ok_or(error)),
+        }
+    }
+
+    /// How a container ended whose shim does not answer any more: it is taking it down, or dead.
+    fn ended(&self, container: &Container) -> Result<Option<Exit>> {
+        let noted = container.noted_exit()?;
+        if let Some(shim) = &container.state.shim
+            && let Some(shim) = process::open(shim)?
+        {
+            process::wait(&shim, None)?;
+        }
+        match self.find(&container.config.id) {
+            Ok(container) => Ok(container.state.exit),
+            // It has removed itself.
+            Err(Error::NoContainer(_)) => Ok(noted),
+            Err(error) => Err(error),
         }
     }
 }

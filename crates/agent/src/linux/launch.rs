@@ -10,9 +10,10 @@ use super::agent::Agent;
 use super::client::Client;
 use super::container::Container;
 use super::frame::{Conn, Exec, Kind, Size, Start};
+use super::process;
 use super::sealed::Sealed;
 use crate::env::DEFAULT_PATH;
-use crate::error::{IoContext as _, Result};
+use crate::error::{Error, IoContext as _, Result};
 
 impl Agent {
     /// Starts a container that was made: its program runs when this returns. With `attach`, its output comes to the client.
@@ -39,7 +40,11 @@ impl Agent {
         let mut command = Command::new(program.path());
         command.arg0("layerstone").arg("shim");
         // Nothing of the caller's environment reaches the runtime, or the container.
-        command.env_clear().env("PATH", DEFAULT_PATH).current_dir("/");
+        command
+            .env_clear()
+            .env("PATH", DEFAULT_PATH)
+            .env(process::MARK, &container.config.id)
+            .current_dir("/");
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(errors);
         let child = command.spawn().doing("start a shim from", program.path())?;
         let mut conn = Conn::new(ours).doing("set up", "a socket")?;
@@ -57,7 +62,13 @@ impl Agent {
         };
         conn.send_json(Kind::Start, &start);
         let mut client = Client::of_child(container, conn, child);
-        client.started()?;
+        if let Err(error) = client.started() {
+            if matches!(error, Error::ShimDied { .. }) {
+                // Nobody else looks after what it has left. The error that led here is the one to tell.
+                let _ = self.find(&container.config.id);
+            }
+            return Err(error);
+        }
         Ok(client)
     }
 }

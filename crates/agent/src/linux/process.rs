@@ -25,9 +25,15 @@ pub(crate) fn boot() -> Result<String> {
 
 /// What `/proc/PID/stat` says.
 struct Stat {
-    state: u8,
     start_time: u64,
+    /// It has ended, or will never execute anything of its own any more.
+    over: bool,
 }
+
+/// `PF_EXITING` (`include/linux/sched.h`).
+const EXITING: u64 = 4;
+/// `SIGKILL` in a set of signals.
+const KILLED: u64 = 1 << 8;
 
 fn stat(pid: i32) -> Result<Option<Stat>> {
     let path = PathBuf::from(format!("/proc/{pid}/stat"));
@@ -43,10 +49,13 @@ fn stat(pid: i32) -> Result<Option<Stat>> {
     };
     // The name, in parentheses, may hold anything, parentheses included; the fields after it are counted from 3.
     let Some((_, rest)) = text.rsplit_once(')') else { return Ok(None) };
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next().and_then(|field| field.bytes().next());
-    let start_time = fields.nth(18).and_then(|field| field.parse().ok());
-    Ok(state.zip(start_time).map(|(state, start_time)| Stat { state, start_time }))
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok());
+    let (Some(state), Some(start_time)) = (fields.first(), number(22)) else { return Ok(None) };
+    // A signal that kills is not delivered at once: what it was sent to counts as ended from then on.
+    let dying = number(9).is_some_and(|flags| flags & EXITING != 0)
+        || number(31).is_some_and(|pending| pending & KILLED != 0);
+    Ok(Some(Stat { start_time, over: dying || matches!(*state, "Z" | "X") }))
 }
 
 /// What identifies a process that runs now; `None` when there is none of this number.
@@ -74,9 +83,7 @@ pub(crate) fn open(identity: &Identity) -> Result<Option<OwnedFd>> {
     // it ended, and then the start time differs.
     let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
     match stat(identity.pid)? {
-        Some(stat) if stat.start_time == identity.start_time && !matches!(stat.state, b'Z' | b'X') => {
-            Ok(Some(descriptor))
-        }
+        Some(stat) if stat.start_time == identity.start_time && !stat.over => Ok(Some(descriptor)),
         _ => Ok(None),
     }
 }
@@ -85,6 +92,22 @@ pub(crate) fn open(identity: &Identity) -> Result<Option<OwnedFd>> {
 pub(crate) fn is_alive(identity: &Identity) -> Result<bool> {
     Ok(open(identity)?.is_some())
 }
+
+/// Waits until a process that counts as ended really has: until then it may be in the middle of a system call.
+pub(crate) fn settle(identity: &Identity) -> Result<()> {
+    let Some(pid) = Pid::from_raw(identity.pid).filter(|_| boot().is_ok_and(|boot| boot == identity.boot))
+    else {
+        return Ok(());
+    };
+    let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+    if stat(identity.pid)?.is_some_and(|stat| stat.start_time == identity.start_time) {
+        wait(&descriptor, Some(SETTLING))?;
+    }
+    Ok(())
+}
+
+/// How long a process that was killed may take to go.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// Waits until the process has ended; false when that takes longer than `patience`.
 pub(crate) fn wait(descriptor: &OwnedFd, patience: Option<Duration>) -> Result<bool> {
@@ -106,6 +129,43 @@ pub(crate) fn kill(descriptor: &OwnedFd) -> Result<()> {
     match pidfd_send_signal(descriptor, Signal::KILL) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(errno) => Err(errno).doing("kill", "a process"),
+    }
+}
+
+/// The variable that a shim has, and with it whatever it starts to set a container up; no program of a container has it.
+pub(crate) const MARK: &str = "LAYERSTONE_SHIM";
+
+/// Kills every process that works for the container `id`, and waits until it has ended: what a shim that was killed had begun
+/// would otherwise go on, and make again what is being taken away.
+pub(crate) fn kill_helpers(id: &str) -> Result<()> {
+    let mark = format!("{MARK}={id}");
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let deadline = std::time::Instant::now() + SETTLING;
+    loop {
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").doing("list", "/proc")? {
+            let entry = entry.doing("list", "/proc")?;
+            let number = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+            let Some(pid) = number.filter(|number| *number != own).and_then(Pid::from_raw) else { continue };
+            let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+            // Read after it was opened, so it is this process's. Of one that has ended it is empty.
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
+                found.push(descriptor);
+            }
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        for descriptor in &found {
+            kill(descriptor)?;
+        }
+        for descriptor in &found {
+            if !wait(descriptor, Some(deadline.saturating_duration_since(std::time::Instant::now())))? {
+                let what = "the end of a shim's helpers".to_owned();
+                return Err(crate::error::Error::Timeout { what, seconds: SETTLING.as_secs() });
+            }
+        }
     }
 }
 

@@ -35,6 +35,9 @@ pub(super) fn reconcile(store: &Store, container: &mut Container) -> Result<bool
     if is_in_order(container)? {
         return Ok(true);
     }
+    if let Some(shim) = &container.state.shim {
+        process::settle(shim)?;
+    }
     dismantle(store, container)?;
     // A shim that died while it attached has left what only a sweep removes.
     store.sweep_attachments()?;
@@ -64,6 +67,7 @@ pub(super) fn reconcile(store: &Store, container: &mut Container) -> Result<bool
 
 /// Ends what runs of a container and takes away what it needed for that. Each step may have been done before.
 pub(super) fn dismantle(store: &Store, container: &Container) -> Result<()> {
+    process::kill_helpers(&container.config.id)?;
     if let Some(init) = &container.state.init
         && let Some(descriptor) = process::open(init)?
     {

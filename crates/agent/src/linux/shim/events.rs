@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use super::output::{Pipes, Read};
 use crate::error::{Error, IoContext as _, Result};
 use crate::linux::container::Container;
-use crate::linux::frame::{Answer, Conn, Kind, Request, Size, json};
+use crate::linux::frame::{Answer, Conn, Kind, Request, json};
 use crate::linux::process;
 use crate::linux::runtime::{Runtime, RuntimeStatus, raw};
 use crate::log::{self, Stream};
@@ -266,18 +266,11 @@ impl Events<'_> {
     fn answer(&mut self, request: Request) -> Result<()> {
         match request {
             Request::Wait => Ok(()),
-            Request::Resize(size) => self.resize(size),
+            Request::Resize(size) => self.pipes.resize(size),
             Request::Kill { signal } => self.kill(signal),
             Request::Pause => self.freeze(true),
             Request::Resume => self.freeze(false),
         }
-    }
-
-    pub(super) fn resize(&self, size: Size) -> Result<()> {
-        let Some(terminal) = &self.pipes.terminal else { return Ok(()) };
-        let size =
-            rustix::termios::Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(terminal, size).doing("set the size of", "the terminal")
     }
 
     fn kill(&mut self, number: i32) -> Result<()> {

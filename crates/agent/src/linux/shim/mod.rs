@@ -50,6 +50,8 @@ pub fn shim_main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
+    // Otherwise it would be called after the number of the memory file.
+    let _ = rustix::thread::set_name(c"layerstone-shim");
     let mut conn = take_socket()?;
     // Signals of the client's terminal, and its end, are not for this process.
     match rustix::process::setsid() {

@@ -7,9 +7,10 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::error::{IoContext as _, Result};
-use crate::linux::frame::CHUNK;
+use crate::linux::frame::{CHUNK, Size};
 use crate::linux::runtime::{Console, Stdio};
 use crate::log::Stream;
 
@@ -50,6 +51,13 @@ impl Pipes {
         self.input = Some(Input::new(copy()?)?);
         self.terminal = Some(terminal);
         Ok(())
+    }
+
+    /// Sets the size of the terminal, if there is one.
+    pub(super) fn resize(&self, size: Size) -> Result<()> {
+        let Some(terminal) = &self.terminal else { return Ok(()) };
+        let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(terminal, size).doing("set the size of", "the terminal")
     }
 }
 

@@ -114,6 +114,9 @@ fn live(agent: &Agent, start: &Start, container: &mut Container, peers: &mut Vec
     if let Some(terminal) = running.terminal {
         pipes.set_terminal(terminal)?;
     }
+    if let Some(size) = start.size {
+        pipes.resize(size)?;
+    }
     runtime.start()?;
     container.state.status = Status::Running;
     container.state.started = Some(now());
@@ -133,9 +136,6 @@ fn live(agent: &Agent, start: &Start, container: &mut Container, peers: &mut Vec
         runtime: runtime.as_mut(),
         container: Some(container),
     };
-    if let Some(size) = start.size {
-        events.resize(size)?;
-    }
     let ended = events.run();
     *peers = events.peers;
     ended
@@ -206,6 +206,9 @@ fn live_exec(agent: &Agent, start: &Start, exec: &Exec, peers: &mut Vec<Peer>) -
     if let Some(terminal) = running.terminal {
         pipes.set_terminal(terminal)?;
     }
+    if let Some(size) = start.size {
+        pipes.resize(size)?;
+    }
     for peer in peers.iter_mut() {
         peer.conn.send(Kind::Started, &[]);
         peer.waiting = peer.attached;
@@ -220,9 +223,6 @@ fn live_exec(agent: &Agent, start: &Start, exec: &Exec, peers: &mut Vec<Peer>) -
         runtime: runtime.as_mut(),
         container: None,
     };
-    if let Some(size) = start.size {
-        events.resize(size)?;
-    }
     let ended = events.run();
     *peers = events.peers;
     ended

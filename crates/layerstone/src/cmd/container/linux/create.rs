@@ -29,7 +29,12 @@ pub(super) fn run(app: &App, args: &Run) -> Result<u8> {
         return Ok(0);
     };
     let client = agent.start(&container, true)?;
-    attached(client, Attached { interactive: args.interactive, tty: args.tty }, &signals)
+    let ended = attached(client, Attached { interactive: args.interactive, tty: args.tty }, &signals);
+    if ended.is_err() {
+        // If its shim has died, what that has left is put in order now.
+        let _ = agent.find(&container.config().id);
+    }
+    ended
 }
 
 pub(super) fn exec(app: &App, args: &Exec) -> Result<u8> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use layerstone_agent::log::{Reader, Record, Stream};
 use layerstone_agent::model::Status;
+use layerstone_agent::{Agent, Container};
 
 use crate::args::container::Logs;
 use crate::cmd::{App, stdout_failed};
@@ -17,7 +18,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) fn run(app: &App, args: &Logs) -> Result<()> {
     let agent = super::agent(app)?;
-    let mut container = agent.find(&args.container)?;
+    let container = agent.find(&args.container)?;
     let since = args.since.as_deref().map(since).transpose()?;
     let wanted = |record: &Record| since.is_none_or(|since| record.time >= since);
     let mut reader = Reader::open(container.directory())?;
@@ -37,31 +38,40 @@ pub(super) fn run(app: &App, args: &Logs) -> Result<()> {
             }
         }
     }
-    while args.follow {
-        // Looked at before the log is: what was written before the end is read after it.
-        let over = !matches!(container.state().status, Status::Running | Status::Paused | Status::Created);
+    if args.follow { follow(&agent, container, &mut reader, &mut printer, wanted) } else { Ok(()) }
+}
+
+/// Goes on until the container has ended.
+fn follow(
+    agent: &Agent,
+    mut container: Container,
+    reader: &mut Reader,
+    printer: &mut Printer,
+    wanted: impl Fn(&Record) -> bool,
+) -> Result<()> {
+    let mut drain = || -> Result<()> {
         while let Some(record) = reader.next_record()? {
             if wanted(&record) {
                 printer.print(&record)?;
             }
         }
+        Ok(())
+    };
+    loop {
+        // Looked at before the log is: what was written before the end is read after it.
+        let over = container.state().status == Status::Stopped;
+        drain()?;
         if over {
-            break;
+            return Ok(());
         }
         std::thread::sleep(INTERVAL);
         container = match agent.find(&container.config().id) {
             Ok(container) => container,
             // It has removed itself, and its log, of which this still has the rest.
-            Err(layerstone_agent::Error::NoContainer(_)) => {
-                while let Some(record) = reader.next_record()? {
-                    printer.print(&record)?;
-                }
-                break;
-            }
+            Err(layerstone_agent::Error::NoContainer(_)) => return drain(),
             Err(error) => return Err(error.into()),
         };
     }
-    Ok(())
 }
 
 /// The records of the last lines. A line may consist of several.
