@@ -1,11 +1,14 @@
 //! The command line as it is typed. What each verb does is in [`crate::cmd`].
 
+pub(crate) mod container;
 pub(crate) mod hcs;
 pub(crate) mod registry;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgMatches, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+};
 use layerstone_oci::Platform;
 
 /// Stores, proves, mounts, edits and ships container image layers, Windows layers included.
@@ -32,8 +35,37 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Say more; twice for even more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// `-v` for `--verbose`, wherever it does not mean something else: of `run`, it is a volume, as everybody knows it.
+const SHORT_VERBOSE: &str = "v";
+
+fn with_short_verbose(command: Command) -> Command {
+    let argument = clap::Arg::new(SHORT_VERBOSE).short('v').action(clap::ArgAction::Count).hide(true);
+    let command = if command.get_name() == "run" { command } else { command.arg(argument) };
+    command.mut_subcommands(with_short_verbose)
+}
+
+fn short_verbose(matches: &ArgMatches) -> u8 {
+    let own = matches.try_get_one::<u8>(SHORT_VERBOSE).ok().flatten().copied().unwrap_or(0);
+    own.saturating_add(matches.subcommand().map_or(0, |(_, matches)| short_verbose(matches)))
+}
+
+impl Cli {
+    /// Everything that can be typed.
+    pub(crate) fn whole_command() -> Command {
+        with_short_verbose(Self::command())
+    }
+
+    /// Reads the command line; ends the process when it is wrong, or asks for help.
+    pub(crate) fn read() -> Self {
+        let matches = Self::whole_command().get_matches();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        cli.global.verbose = cli.global.verbose.saturating_add(short_verbose(&matches));
+        cli
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,7 +88,7 @@ pub(crate) enum Verb {
     Images,
     /// List the stored layers
     Layers,
-    /// Show an image, layer or scratch in full
+    /// Show an image, layer, scratch or container in full
     Inspect(Box<Inspect>),
     /// Show the files of an image (merged) or of one layer
     Tree(Tree),
@@ -87,6 +119,8 @@ pub(crate) enum Verb {
     Fsck(Fsck),
     /// Show what this host can do, and what is missing
     Doctor,
+    #[command(flatten)]
+    Container(container::ContainerVerb),
     /// Do one operation of Windows layer storage by itself, for debugging
     Hcs(hcs::Hcs),
     /// Print completions for a shell
@@ -173,8 +207,8 @@ pub(crate) struct Export {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// Name or id of an image, id of a layer, name of a scratch or of an artifact; with --remote or --referrers a name in a
-    /// registry
+    /// Name or id of an image, id of a layer, name of a scratch or of an artifact, name or id of a container; with --remote or
+    /// --referrers a name in a registry
     pub(crate) object: String,
     /// Show what a registry has, without pulling it
     #[arg(long)]

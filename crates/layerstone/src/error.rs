@@ -25,6 +25,24 @@ pub(crate) enum Error {
     /// A registry.
     #[error(transparent)]
     Registry(#[from] layerstone_registry::Error),
+    /// A container.
+    #[error(transparent)]
+    Agent(#[from] layerstone_agent::Error),
+    /// Running a container, or a program in one: the exit codes are podman's.
+    #[error(transparent)]
+    Run(Box<Error>),
+    /// Containers, on a system that has none.
+    #[error("containers need Linux, and this is {}", std::env::consts::OS)]
+    #[cfg_attr(target_os = "linux", expect(dead_code, reason = "there they are"))]
+    NeedsLinux,
+    /// Several things were to be done, and some failed; each has been told.
+    #[error("{failed} of {all} failed")]
+    Some {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+    },
     /// Comparing.
     #[error(transparent)]
     Diff(#[from] layerstone_layer::diff::Error<layerstone_store::Error>),
@@ -94,8 +112,17 @@ impl<T> IoContext<T> for io::Result<T> {
 impl Error {
     /// 1 failed, 2 wrong usage, 3 damage, 4 the host lacks what is needed.
     pub(crate) fn exit_code(&self) -> u8 {
+        use layerstone_agent::Error as Agent;
         use layerstone_store::Error as Store;
         match (self, self.store()) {
+            (Error::Run(error), _) => match &**error {
+                Error::Agent(Agent::Unsupported { .. }) | Error::NeedsLinux => 4,
+                Error::Agent(error) => error.exit_code(),
+                other if other.exit_code() == 4 => 4,
+                _ => layerstone_agent::EXIT_FAILED,
+            },
+            (Error::Agent(Agent::Unsupported { .. }) | Error::NeedsLinux, _) => 4,
+            (Error::Agent(Agent::Invalid { .. }), _) => 2,
             (Error::Usage(_), _)
             | (Error::Registry(layerstone_registry::Error::InvalidReference { .. }), _) => 2,
             (Error::Damage(_), _) | (_, Some(Store::Damaged { .. })) => 3,
@@ -110,6 +137,8 @@ impl Error {
         match self {
             Error::Store(layerstone_store::Error::Commit { source, .. }) => Some(source),
             Error::Store(error) => Some(error),
+            Error::Agent(layerstone_agent::Error::Store(error)) => Some(error),
+            Error::Run(error) => error.store(),
             Error::Storage(error) => storage::store(error),
             _ => None,
         }
@@ -159,9 +188,35 @@ impl Error {
     }
 
     fn hint(&self) -> Option<String> {
+        use layerstone_agent::Error as Agent;
         use layerstone_oci::Error as Oci;
         use layerstone_store::Error as Store;
         match self {
+            Error::Run(error) => return error.hint(),
+            Error::NeedsLinux => {
+                return Some("run it on a Linux host; images and layers can be worked with here".into());
+            }
+            Error::Agent(Agent::NoContainer(_)) => {
+                return Some("`layerstone ps -a` lists what is there".into());
+            }
+            Error::Agent(Agent::NameTaken { name, .. }) => {
+                return Some(format!("choose another name, or remove that one with `layerstone rm {name}`"));
+            }
+            Error::Agent(Agent::Ambiguous { .. }) => return Some("give more digits".into()),
+            Error::Agent(Agent::State { doing: "remove", .. }) => {
+                return Some("stop it first, or remove it with -f".into());
+            }
+            Error::Agent(Agent::OutputClosed { name }) => {
+                return Some(format!(
+                    "`layerstone stop {name}` ends it, `layerstone logs -f {name}` shows the rest"
+                ));
+            }
+            Error::Agent(Agent::Unsupported { .. }) => {
+                return Some("`layerstone doctor` shows what this host can do".into());
+            }
+            Error::Agent(Agent::NoCommand(image)) => {
+                return Some(format!("say what to run: `layerstone run {image} COMMAND`"));
+            }
             Error::Registry(error) => return error.hint().or_else(|| self.hint_by_errno()),
             _ if self.registry().is_some() => {
                 return self.registry().and_then(layerstone_registry::Error::hint);

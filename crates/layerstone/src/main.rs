@@ -7,12 +7,14 @@ mod ui;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
-    match cmd::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    // A shim has to be one before anything else happens: it must have one thread.
+    #[cfg(target_os = "linux")]
+    if std::env::args_os().nth(1).is_some_and(|word| word == "shim") {
+        return layerstone_agent::shim_main();
+    }
+    match cmd::run(args::Cli::read()) {
+        Ok(code) => ExitCode::from(code),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", error.report());

@@ -1,6 +1,7 @@
 //! What the verbs do, one file each (or one for verbs that belong together).
 
 mod bytes;
+mod container;
 mod demo;
 mod doctor;
 mod hcs;
@@ -128,37 +129,45 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-/// Runs the verb.
-pub(crate) fn run(cli: Cli) -> Result<()> {
+/// Runs the verb. The exit code: 0, or that of a container's program.
+pub(crate) fn run(cli: Cli) -> Result<u8> {
     let app = App::new(cli.global);
     match cli.verb {
-        Verb::Demo(args) => demo::run(&app, &args),
-        Verb::Import(args) => import::run(&app, &args),
-        Verb::Export(args) => out::export(&app, &args),
-        Verb::Pull(args) => pull::run(&app, &args),
-        Verb::Push(args) => push::run(&app, &args),
-        Verb::Login(args) => login::login(&app, &args),
-        Verb::Logout(args) => login::logout(&app, &args),
-        Verb::Images => list::images(&app),
-        Verb::Layers => list::layers(&app),
-        Verb::Inspect(args) => inspect::run(&app, &args),
-        Verb::Tree(args) => tree::run(&app, &args),
-        Verb::Cat(args) => bytes::cat(&app, &args),
-        Verb::Diff(args) => scratch::diff(&app, &args),
-        Verb::Verify(args) => verify::run(&app, &args),
-        Verb::Unpack(args) => out::unpack(&app, &args),
-        Verb::Scratch(ScratchVerb::Create(args)) => scratch::create(&app, &args),
-        Verb::Scratch(ScratchVerb::Rm { names }) => scratch::remove(&app, &names),
-        Verb::Scratch(ScratchVerb::Ls) => scratch::list(&app),
-        Verb::Mount(args) => mount::mount(&app, &args),
-        Verb::Umount(args) => mount::umount(&app, &args),
-        Verb::Commit(args) => scratch::commit(&app, &args),
-        Verb::Rmi(args) => keep::rmi(&app, &args),
-        Verb::Gc(args) => keep::gc(&app, &args),
-        Verb::Df => keep::df(&app),
-        Verb::Fsck(args) => keep::fsck(&app, &args),
-        Verb::Doctor => doctor::run(&app),
-        Verb::Hcs(args) => hcs::run(&app, &args),
+        Verb::Container(verb) => container::run(&app, &verb),
+        verb => run_other(&app, verb).map(|()| 0),
+    }
+}
+
+fn run_other(app: &App, verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Container(verb) => container::run(app, &verb).map(drop),
+        Verb::Demo(args) => demo::run(app, &args),
+        Verb::Import(args) => import::run(app, &args),
+        Verb::Export(args) => out::export(app, &args),
+        Verb::Pull(args) => pull::run(app, &args),
+        Verb::Push(args) => push::run(app, &args),
+        Verb::Login(args) => login::login(app, &args),
+        Verb::Logout(args) => login::logout(app, &args),
+        Verb::Images => list::images(app),
+        Verb::Layers => list::layers(app),
+        Verb::Inspect(args) => inspect::run(app, &args),
+        Verb::Tree(args) => tree::run(app, &args),
+        Verb::Cat(args) => bytes::cat(app, &args),
+        Verb::Diff(args) => scratch::diff(app, &args),
+        Verb::Verify(args) => verify::run(app, &args),
+        Verb::Unpack(args) => out::unpack(app, &args),
+        Verb::Scratch(ScratchVerb::Create(args)) => scratch::create(app, &args),
+        Verb::Scratch(ScratchVerb::Rm { names }) => scratch::remove(app, &names),
+        Verb::Scratch(ScratchVerb::Ls) => scratch::list(app),
+        Verb::Mount(args) => mount::mount(app, &args),
+        Verb::Umount(args) => mount::umount(app, &args),
+        Verb::Commit(args) => scratch::commit(app, &args),
+        Verb::Rmi(args) => keep::rmi(app, &args),
+        Verb::Gc(args) => keep::gc(app, &args),
+        Verb::Df => keep::df(app),
+        Verb::Fsck(args) => keep::fsck(app, &args),
+        Verb::Doctor => doctor::run(app),
+        Verb::Hcs(args) => hcs::run(app, &args),
         Verb::Completions(args) => shell::completions(&args),
         Verb::Man(args) => shell::man(&args),
     }

@@ -233,8 +233,8 @@ impl Store {
     }
 
     /// The directory for what only concerns this boot; [`with_runtime_dir`](Self::with_runtime_dir) and the
-    /// environment come first.
-    pub(crate) fn runtime_root(&self) -> PathBuf {
+    /// environment come first. It may not exist yet.
+    pub fn runtime_root(&self) -> PathBuf {
         self.runtime_dir()
             .map(Path::to_path_buf)
             .or_else(|| std::env::var_os(RUNTIME_DIR_VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from))

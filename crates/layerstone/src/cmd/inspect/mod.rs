@@ -10,7 +10,7 @@ use super::list::short;
 use super::object::{self, Object};
 use super::remote;
 use crate::args::Inspect;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ui::table::Table;
 use crate::ui::text;
 use windows::Windows;
@@ -52,7 +52,13 @@ pub(crate) fn run(app: &App, args: &Inspect) -> Result<()> {
     if let Some(manifest) = store.artifact(&args.object)? {
         return remote::artifact(app, &args.object, &manifest);
     }
-    match object::find(&store, &args.object, args.platform.as_ref())? {
+    let found = match object::find(&store, &args.object, args.platform.as_ref()) {
+        Err(Error::Store(layerstone_store::Error::NoImage(_))) if super::container::inspect(app, args)? => {
+            return Ok(());
+        }
+        found => found?,
+    };
+    match found {
         Object::Image(image) => inspect_image(app, &store, &image),
         Object::Layer(layer) => inspect_layer(app, layer.description(), layer.disk_usage()?),
         Object::Scratch(scratch) => {

@@ -1,0 +1,298 @@
+//! The containers of a store: making, finding, removing them.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use layerstone_oci::durable;
+use layerstone_store::{Store, StoredImage};
+
+use super::bundle::{self, Places};
+use super::container::Container;
+use super::files::{self, Lasting};
+use super::{process, reconcile};
+use crate::error::{Error, IoContext as _, Result};
+use crate::id;
+use crate::model::{Identity, State, Status};
+use crate::options::RunOptions;
+
+/// The containers of a store.
+#[derive(Debug)]
+pub struct Agent {
+    pub(super) store: Store,
+    root: PathBuf,
+    run_root: PathBuf,
+}
+
+impl Agent {
+    /// The containers of `store`.
+    ///
+    /// # Errors
+    /// When this process is not root: namespaces, mounts and control groups need it.
+    pub fn open(store: Store) -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::Unsupported {
+                doing: "run containers as an ordinary user",
+                missing: "mounts, namespaces and control groups need root".to_owned(),
+            });
+        }
+        let root = store.root().canonicalize().doing("find", store.root())?.join("containers");
+        let run_root = store.runtime_root();
+        private_directory(&run_root)?;
+        let run_root = run_root.canonicalize().doing("find", &run_root)?.join("containers");
+        Ok(Agent { store, root, run_root })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn load(&self, id: &str) -> Result<Option<Container>> {
+        Container::load(&self.root.join(id), &self.run_root.join(id))
+    }
+
+    fn ids(&self) -> Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.doing("list", &self.root)?,
+        };
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        let names = names.collect::<io::Result<Vec<_>>>().doing("list", &self.root)?;
+        Ok(names
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .filter(|name| id::is_id(name))
+            .collect())
+    }
+
+    /// All containers as their files say, the newest first; whether their shims are alive is not asked.
+    fn noted(&self) -> Result<Vec<Container>> {
+        let mut containers = Vec::new();
+        for id in self.ids()? {
+            containers.extend(self.load(&id)?);
+        }
+        containers.sort_by(|a, b| b.config.created.cmp(&a.config.created));
+        Ok(containers)
+    }
+
+    /// All containers, the newest first. Those whose shim has died are put in order first.
+    ///
+    /// # Errors
+    /// When the files cannot be read, or what a dead shim has left cannot be taken away.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        self.sweep_unfinished()?;
+        let mut containers = Vec::new();
+        for mut container in self.noted()? {
+            if reconcile::reconcile(&self.store, &mut container)? {
+                containers.push(container);
+            }
+        }
+        Ok(containers)
+    }
+
+    /// The container of that name, id, or beginning of an id.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find(&self, reference: &str) -> Result<Container> {
+        let all = self.noted()?;
+        let named = all.iter().find(|c| c.config.name == reference || c.config.id == reference);
+        let mut container = match named {
+            Some(container) => container.clone(),
+            None => {
+                let fits: Vec<&Container> = all
+                    .iter()
+                    .filter(|c| reference.len() >= 2 && c.config.id.starts_with(reference))
+                    .collect();
+                match fits.as_slice() {
+                    [] => return Err(Error::NoContainer(reference.to_owned())),
+                    [one] => (*one).clone(),
+                    _ => {
+                        let fits = fits.iter().map(|c| c.config.short_id().to_owned()).collect();
+                        return Err(Error::Ambiguous { id: reference.to_owned(), fits });
+                    }
+                }
+            }
+        };
+        if reconcile::reconcile(&self.store, &mut container)? {
+            Ok(container)
+        } else {
+            Err(Error::NoContainer(reference.to_owned()))
+        }
+    }
+
+    /// The shims of containers that run, as noted: one of them may have the program that the next one needs.
+    pub(super) fn shims(&self) -> Result<Vec<Identity>> {
+        Ok(self.noted()?.into_iter().filter_map(|container| container.state.shim).collect())
+    }
+
+    /// Makes a container, which does not run yet.
+    ///
+    /// # Errors
+    /// When the options make no sense for this image or this host, or the name is taken. Nothing is left then.
+    pub fn create(&self, image: &StoredImage, options: &RunOptions) -> Result<Container> {
+        if let Some(name) = &options.name {
+            id::check_name(name)?;
+        }
+        private_directory(&self.root)?;
+        let _lock = self.lock()?;
+        let existing = self.noted()?;
+        let id = new_id(&existing)?;
+        let name = name_for(options, &id, &existing)?;
+        let directory = self.root.join(&id);
+        let run_directory = self.run_root.join(&id);
+        let places = Places { directory: &directory, rootfs: &run_directory.join("rootfs") };
+        let (config, spec) = bundle::build(&self.store, image, options, &id, &name, &places)?;
+
+        let container = Container { directory, run_directory, config, state: State::created() };
+        let staged = self.root.join(format!(".new-{id}"));
+        let made = (|| {
+            private_directory(&staged)?;
+            for name in ["files", "bundle"] {
+                let path = staged.join(name);
+                // What is mounted into the container has to be readable there by everybody.
+                DirBuilder::new().mode(0o755).create(&path).doing("create", path)?;
+            }
+            for (name, text) in bundle::files(&container.config) {
+                let path = staged.join("files").join(name);
+                let mut file = File::create_new(&path).doing("create", &path)?;
+                file.write_all(text.as_bytes()).doing("write", path)?;
+            }
+            files::write_json(&staged.join("bundle/config.json"), &spec, Lasting::Unsynced)?;
+            files::write_json(&staged.join("state.json"), &container.state, Lasting::Unsynced)?;
+            files::write_json(&staged.join("container.json"), &container.config, Lasting::Synced)?;
+            durable::rename(&staged, &container.directory).doing("move into place", &container.directory)?;
+            durable::sync_directory(&self.root).doing("sync", &self.root)?;
+            // From here on the container can be seen, and removed with all that it has.
+            self.store.create_scratch(&container.config.scratch, image)?;
+            Ok(())
+        })();
+        if let Err(error) = made {
+            // The error that led here is the one to tell.
+            let _ = fs::remove_dir_all(&staged);
+            let _ = reconcile::remove(&self.store, &container);
+            return Err(error);
+        }
+        Ok(container)
+    }
+
+    /// Removes a container and what was written in it. One that runs is killed first, if `force` says so.
+    ///
+    /// # Errors
+    /// When it runs and may not be killed, or something cannot be removed.
+    pub fn remove(&self, container: &Container, force: bool) -> Result<()> {
+        let mut container = container.clone();
+        container.reload_state()?;
+        if matches!(container.state.status, Status::Running | Status::Paused) && !force {
+            return Err(container.state_error("remove"));
+        }
+        if let Some(shim) = container.state.shim.clone().filter(|_| container.state.status != Status::Stopped)
+        {
+            if !force {
+                return Err(container.state_error("remove"));
+            }
+            self.end(&container, &shim)?;
+        }
+        let Some(_lock) = container.lock()? else { return Ok(()) };
+        container.reload_state()?;
+        if container.state.status != Status::Stopped {
+            reconcile::dismantle(&self.store, &container)?;
+        }
+        reconcile::remove(&self.store, &container)
+    }
+
+    /// Kills a container that runs, and waits until its shim has put everything in order.
+    fn end(&self, container: &Container, shim: &Identity) -> Result<()> {
+        let Some(shim) = process::open(shim)? else { return Ok(()) };
+        // The shim may have just begun, and not have a first process yet: then both are killed.
+        let asked =
+            super::client::Client::connect(container).and_then(|mut client| client.kill(crate::signal::KILL));
+        if asked.is_err() || !process::wait(&shim, Some(super::client::PATIENCE))? {
+            process::kill(&shim)?;
+            process::wait(&shim, None)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<File> {
+        let path = self.root.join("lock");
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).doing("open", &path)?;
+        file.lock().doing("lock", path)?;
+        Ok(file)
+    }
+
+    /// Directories of makers that died before they had finished.
+    fn sweep_unfinished(&self) -> Result<()> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.doing("list", &self.root)?,
+        };
+        let unfinished = entries.filter_map(|entry| {
+            let entry = entry.ok()?;
+            entry.file_name().to_str()?.starts_with('.').then(|| entry.path())
+        });
+        let unfinished: Vec<PathBuf> = unfinished.collect();
+        if unfinished.is_empty() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        for path in unfinished {
+            files::if_there(fs::remove_dir_all(&path)).doing("remove", path)?;
+        }
+        Ok(())
+    }
+}
+
+fn new_id(existing: &[Container]) -> Result<String> {
+    loop {
+        let mut bytes = [0; 32];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+                .doing("read", "random numbers")?;
+        }
+        let id = id::from_bytes(&bytes);
+        // The short form names the scratch.
+        if !existing.iter().any(|container| container.config.short_id() == crate::model::short(&id)) {
+            return Ok(id);
+        }
+    }
+}
+
+fn name_for(options: &RunOptions, id: &str, existing: &[Container]) -> Result<String> {
+    let taken = |name: &str| existing.iter().find(|container| container.config.name == name);
+    match &options.name {
+        Some(name) => match taken(name) {
+            Some(other) => {
+                Err(Error::NameTaken { name: name.clone(), by: other.config.short_id().to_owned() })
+            }
+            None => Ok(name.clone()),
+        },
+        None => {
+            let mut attempt = 0;
+            while taken(&id::make_name(id, attempt)).is_some() {
+                attempt += 1;
+            }
+            Ok(id::make_name(id, attempt))
+        }
+    }
+}
+
+/// Makes a directory that only root can look into, with those above it.
+pub(super) fn private_directory(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).doing("create", path)
+}
+
+/// Removes a container's directory. It vanishes by one rename; the name it has then is swept when this dies.
+pub(super) fn remove_directory(directory: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else { return Ok(()) };
+    let aside = parent.join(format!(".removed-{}", name.to_string_lossy()));
+    match fs::rename(directory, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.doing("remove", directory)?,
+    }
+    files::if_there(fs::remove_dir_all(&aside)).doing("remove", aside)
+}

@@ -1,0 +1,104 @@
+//! Containers on Linux.
+
+mod create;
+mod logs;
+mod manage;
+mod stats;
+
+use layerstone_agent::{Agent, Container};
+use serde::Serialize;
+
+use crate::args::Inspect;
+use crate::args::container::ContainerVerb;
+use crate::cmd::App;
+use crate::error::{Error, Result};
+
+/// Runs a verb. The exit code: that of the program for `run` and `exec`, otherwise 0.
+pub(crate) fn run(app: &App, verb: &ContainerVerb) -> Result<u8> {
+    let in_container = |error| Error::Run(Box::new(error));
+    let done = |()| 0;
+    match verb {
+        ContainerVerb::Run(args) => create::run(app, args).map_err(in_container),
+        ContainerVerb::Exec(args) => create::exec(app, args).map_err(in_container),
+        ContainerVerb::Ps(args) => manage::ps(app, args).map(done),
+        ContainerVerb::Logs(args) => logs::run(app, args).map(done),
+        ContainerVerb::Wait(args) => manage::wait(app, args).map(done),
+        ContainerVerb::Stop(args) => manage::stop(app, args).map(done),
+        ContainerVerb::Kill(args) => manage::kill(app, args).map(done),
+        ContainerVerb::Pause(args) => manage::pause(app, args).map(done),
+        ContainerVerb::Unpause(args) => manage::unpause(app, args).map(done),
+        ContainerVerb::Stats(args) => stats::run(app, args).map(done),
+        ContainerVerb::Rm(args) => manage::rm(app, args).map(done),
+    }
+}
+
+fn agent(app: &App) -> Result<Agent> {
+    Ok(Agent::open(app.existing_store()?)?)
+}
+
+/// Everything that is known of a container. False when there is none of that name.
+pub(crate) fn inspect(app: &App, args: &Inspect) -> Result<bool> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        kind: &'static str,
+        #[serde(flatten)]
+        config: &'a layerstone_agent::model::Config,
+        state: &'a layerstone_agent::model::State,
+        spec: serde_json::Value,
+    }
+    // Whoever may not run containers has none.
+    let Ok(agent) = agent(app) else { return Ok(false) };
+    let container = match agent.find(&args.object) {
+        Err(layerstone_agent::Error::NoContainer(_)) => return Ok(false),
+        found => found?,
+    };
+    let path = container.bundle().join("config.json");
+    let spec = std::fs::read(&path).map_err(|source| Error::Io { doing: "read", path, source })?;
+    let row = Row {
+        kind: "container",
+        config: container.config(),
+        state: container.state(),
+        spec: serde_json::from_slice(&spec)?,
+    };
+    app.print(&row, |out| {
+        let config = container.config();
+        let state = container.state();
+        let optional = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        writeln!(out, "container {}", config.id)?;
+        writeln!(out, "name       {}", config.name)?;
+        writeln!(out, "image      {}  {}", config.image, config.image_id)?;
+        writeln!(out, "command    {}", config.command.join(" "))?;
+        writeln!(out, "state      {}", status(&container))?;
+        writeln!(out, "created    {}", config.created)?;
+        writeln!(out, "started    {}", optional(&state.started))?;
+        writeln!(out, "runtime    {}", config.runtime)?;
+        writeln!(out, "scratch    {}", config.scratch)?;
+        if let Some(init) = &state.init {
+            writeln!(out, "process    {}", init.pid)?;
+        }
+        if let Some(rootfs) = &state.rootfs {
+            writeln!(out, "root       {}", rootfs.display())?;
+        }
+        if let Some(error) = state.exit.as_ref().and_then(|exit| exit.error.as_ref()) {
+            writeln!(out, "error      {error}")?;
+        }
+        for volume in &config.volumes {
+            let source = volume
+                .source
+                .as_ref()
+                .map_or_else(|| "tmpfs".to_owned(), |source| source.display().to_string());
+            writeln!(out, "volume     {source} -> {} ({})", volume.destination, volume.options.join(","))?;
+        }
+        Ok(())
+    })?;
+    Ok(true)
+}
+
+/// `running`, or `stopped (137)`.
+fn status(container: &Container) -> String {
+    let state = container.state();
+    match &state.exit {
+        Some(exit) => format!("{} ({})", state.status.name(), exit.code),
+        None => state.status.name().to_owned(),
+    }
+}

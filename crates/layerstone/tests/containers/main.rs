@@ -1,0 +1,12 @@
+//! Containers, as a user runs them: through the binary, on an image that is made of the host's busybox.
+//!
+//! What has to be the same whatever makes the container is a table of [`cases`], each run with the built-in runtime and with
+//! runc.
+
+#![cfg(target_os = "linux")]
+
+mod cases;
+mod crash;
+mod host;
+mod security;
+mod verbs;
