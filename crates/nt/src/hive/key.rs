@@ -271,11 +271,11 @@ impl<'h> Key<'h> {
         Ok(Some(WideString::from_units(units.collect::<Vec<_>>())))
     }
 
-    /// The class's cell and its length in bytes.
+    /// The class's cell and its length in bytes. A length without a cell is nothing, and the other way round.
     pub(super) fn class_cell(&self) -> (u32, usize) {
-        match self.record.u16(74) {
-            0 => (NO_CELL, 0),
-            length => (self.record.u32(48), usize::from(length)),
+        match (self.record.u32(48), self.record.u16(74)) {
+            (NO_CELL, _) | (_, 0) => (NO_CELL, 0),
+            (cell, length) => (cell, usize::from(length)),
         }
     }
 

@@ -219,3 +219,15 @@ fn a_name_that_is_listed_again_and_again_ends_the_list_of_a_merged_key() {
     assert_eq!(hive.walk().filter(Result::is_ok).count(), 2);
     assert_eq!(hive.walk().count(), 402);
 }
+
+#[test]
+fn the_length_of_a_class_that_is_not_there_counts_for_nothing() {
+    let mut bytes = HiveWriter::new(Version::V1_5).write(&KeyTree::root("ROOT")).unwrap();
+    // The record of the root key is behind the size of its cell; its class's length is at 74, and it has no cell for it.
+    let root = 4096 + u32::from_le_bytes(bytes[36..40].try_into().unwrap()) as usize + 4;
+    assert_eq!(bytes[root + 48..root + 52], [0xFF; 4]);
+    bytes[root + 74..root + 76].copy_from_slice(&u16::MAX.to_le_bytes());
+    let hive = Hive::open(&bytes).unwrap();
+    assert_eq!(hive.root().unwrap().class(), Ok(None));
+    assert_eq!((hive.check().keys, hive.walk().filter(Result::is_ok).count()), (1, 1));
+}
