@@ -27,7 +27,7 @@ usage: cargo xtask WORD
 ";
 
 /// The programs of `benches/`.
-const BENCHES: [&str; 4] = ["import", "verify", "export", "mount"];
+const BENCHES: [&str; 5] = ["import", "verify", "export", "mount", "run"];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
