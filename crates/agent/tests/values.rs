@@ -1,5 +1,8 @@
 //! What is written on a command line and in an image: users, variables, volumes, sizes, signals, capabilities, logs.
 
+// Containers, and so their paths, are Linux's.
+#![cfg(unix)]
+
 use std::path::Path;
 
 use layerstone_agent::env::{Environment, of_file, of_flags};
@@ -146,7 +149,6 @@ fn read_all(directory: &Path) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-#[cfg(unix)]
 fn a_log_gives_back_every_byte_however_it_was_cut_and_keeps_so_many_files() {
     let directory = tempfile::tempdir().unwrap();
     let text = "äöü 😀 line\n".repeat(50).into_bytes();
