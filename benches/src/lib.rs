@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod containerd;
+#[cfg(target_os = "linux")]
+pub mod containers;
 pub mod corpus;
 pub mod measure;
 pub mod operation;

@@ -6,7 +6,8 @@ use crate::command::{self, Failure, WINDOWS, WINDOWS_CC, cargo, present, without
 use crate::{docs, fuzz, wine};
 
 /// What has to build for Windows.
-const WINDOWS_PACKAGES: [&str; 8] = [
+const WINDOWS_PACKAGES: [&str; 9] = [
+    "layerstone-agent",
     "layerstone",
     "layerstone-erofs",
     "layerstone-hcs",

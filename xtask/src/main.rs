@@ -27,7 +27,7 @@ usage: cargo xtask WORD
 ";
 
 /// The programs of `benches/`.
-const BENCHES: [&str; 7] = ["import", "pull", "verify", "export", "mount", "tar", "hive"];
+const BENCHES: [&str; 8] = ["import", "pull", "verify", "export", "mount", "run", "tar", "hive"];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

@@ -6,7 +6,7 @@
 //! image's configuration, flags ─┘               └─► log, exit file, state
 //! ```
 //!
-//! [`Agent`](linux::Agent) makes a container of an image: a writable layer over it, and a bundle of the OCI runtime
+//! [`Agent`] makes a container of an image: a writable layer over it, and a bundle of the OCI runtime
 //! specification. To run it, a *shim* is started: a process of its own that attaches the layer, has a runtime make the container,
 //! takes its output, waits for its end and takes everything down again. It needs nobody: whoever has started it may end
 //! or be killed. There is no daemon; everything that is known of containers is in files ([`model`]).

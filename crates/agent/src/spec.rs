@@ -115,7 +115,8 @@ pub struct Mount {
 }
 
 impl Mount {
-    pub(crate) fn new(destination: &str, kind: &str, source: &str, options: &[&str]) -> Self {
+    /// A mount of these.
+    pub fn new(destination: &str, kind: &str, source: &str, options: &[&str]) -> Self {
         Mount {
             destination: destination.to_owned(),
             kind: kind.to_owned(),

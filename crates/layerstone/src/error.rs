@@ -30,6 +30,7 @@ pub(crate) enum Error {
     Agent(#[from] layerstone_agent::Error),
     /// Running a container, or a program in one: the exit codes are podman's.
     #[error(transparent)]
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no containers"))]
     Run(Box<Error>),
     /// Containers, on a system that has none.
     #[error("containers need Linux, and this is {}", std::env::consts::OS)]
@@ -37,6 +38,7 @@ pub(crate) enum Error {
     NeedsLinux,
     /// Several things were to be done, and some failed; each has been told.
     #[error("{failed} of {all} failed")]
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no containers"))]
     Some {
         /// How many.
         failed: usize,

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use layerstone_oci::durable;
@@ -153,11 +153,15 @@ impl Agent {
             for name in ["files", "bundle"] {
                 let path = staged.join(name);
                 // What is mounted into the container has to be readable there by everybody.
-                DirBuilder::new().mode(0o755).create(&path).doing("create", path)?;
+                DirBuilder::new().mode(0o755).create(&path).doing("create", &path)?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+                    .doing("set the mode of", path)?;
             }
             for (name, text) in bundle::files(&container.config) {
                 let path = staged.join("files").join(name);
                 let mut file = File::create_new(&path).doing("create", &path)?;
+                // Whatever the caller's mask is: everybody in the container reads these.
+                file.set_permissions(fs::Permissions::from_mode(0o644)).doing("set the mode of", &path)?;
                 file.write_all(text.as_bytes()).doing("write", path)?;
             }
             files::write_json(&staged.join("bundle/config.json"), &spec, Lasting::Unsynced)?;

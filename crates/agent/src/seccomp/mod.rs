@@ -11,6 +11,7 @@
 //! the C library libseccomp, [`compile()`] makes the program, and the container's own process installs it before it executes
 //! its program. Whatever cannot be expressed is an error: a filter is never weaker than its profile.
 
+#[cfg(target_os = "linux")]
 mod assemble;
 #[cfg(target_os = "linux")]
 mod compile;
@@ -21,6 +22,7 @@ mod numbers;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(target_os = "linux")]
 pub use assemble::{Instruction, Program};
 #[cfg(target_os = "linux")]
 pub use compile::compile;
