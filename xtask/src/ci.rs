@@ -6,7 +6,7 @@ use crate::command::{self, Failure, WINDOWS, WINDOWS_CC, cargo, present, without
 use crate::{docs, fuzz, wine};
 
 /// What has to build for Windows.
-const WINDOWS_PACKAGES: [&str; 9] = [
+const WINDOWS_PACKAGES: [&str; 10] = [
     "layerstone-agent",
     "layerstone",
     "layerstone-erofs",
@@ -14,6 +14,7 @@ const WINDOWS_PACKAGES: [&str; 9] = [
     "layerstone-layer",
     "layerstone-nt",
     "layerstone-oci",
+    "layerstone-registry",
     "layerstone-standin",
     "layerstone-store",
 ];
