@@ -6,7 +6,7 @@
 //! from there.
 
 use std::fs::File;
-use std::io::{Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -54,8 +54,9 @@ impl Sealed {
         let copy =
             memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(failed("create"))?;
         let mut copy = File::from(copy);
+        let loaded = loaded_part(&mut own).doing("read", "/proc/self/exe")?;
         own.seek(SeekFrom::Start(0)).doing("read", "/proc/self/exe")?;
-        std::io::copy(&mut own, &mut copy).doing("copy the program to", "a memory file")?;
+        std::io::copy(&mut own.take(loaded), &mut copy).doing("copy the program to", "a memory file")?;
         fcntl_add_seals(&copy, seals()).map_err(failed("seal"))?;
         // One that was opened for writing cannot be executed.
         let path = descriptor_path(&copy);
@@ -66,6 +67,30 @@ impl Sealed {
     pub(crate) fn path(&self) -> PathBuf {
         descriptor_path(&self.0)
     }
+}
+
+/// How much of a program is there to be executed: up to the end of its last segment. What follows are symbols and debugging
+/// information, most of the file, which would only take memory. Of a file of another form, everything.
+fn loaded_part(program: &mut File) -> std::io::Result<u64> {
+    // ELF-64 of little-endian machines (System V ABI, "ELF Header" and "Program Header").
+    let whole = program.metadata()?.len();
+    let mut header = [0; 64];
+    program.seek(SeekFrom::Start(0))?;
+    if program.read_exact(&mut header).is_err() || header[..6] != *b"\x7fELF\x02\x01" {
+        return Ok(whole);
+    }
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let (table, size, count) = (number(&header[32..40]), number(&header[54..56]), number(&header[56..58]));
+    let mut end = table.saturating_add(size * count);
+    for at in 0..count {
+        let mut segment = [0; 56];
+        program.seek(SeekFrom::Start(table.saturating_add(at * size)))?;
+        if size < 56 || program.read_exact(&mut segment).is_err() {
+            return Ok(whole);
+        }
+        end = end.max(number(&segment[8..16]).saturating_add(number(&segment[32..40])));
+    }
+    Ok(end.min(whole))
 }
 
 fn descriptor_path(file: &File) -> PathBuf {
