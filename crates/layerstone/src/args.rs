@@ -184,6 +184,17 @@ pub(crate) enum Compression {
     None,
 }
 
+impl Compression {
+    /// What layers are compressed with when none is named: what every tool reads.
+    pub(crate) fn or_gzip(named: Option<Self>) -> layerstone_oci::Compression {
+        match named {
+            None | Some(Self::Gzip) => layerstone_oci::Compression::Gzip,
+            Some(Self::Zstd) => layerstone_oci::Compression::Zstd,
+            Some(Self::None) => layerstone_oci::Compression::None,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// The image

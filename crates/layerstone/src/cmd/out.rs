@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use layerstone_oci::{ArchiveFormat, Compression};
+use layerstone_oci::ArchiveFormat;
 use layerstone_store::{ExportDest, ExportOptions, ExportOutcome, Store, StoredImage, UnpackOptions};
 use serde::Serialize;
 
@@ -16,11 +16,7 @@ pub(crate) fn export(app: &App, args: &Export) -> Result<()> {
     let store = app.existing_store()?;
     let image = store.image(&args.image, args.platform.as_ref())?;
     let options = ExportOptions {
-        compression: match args.compression {
-            None | Some(args::Compression::Gzip) => Compression::Gzip,
-            Some(args::Compression::Zstd) => Compression::Zstd,
-            Some(args::Compression::None) => Compression::None,
-        },
+        compression: args::Compression::or_gzip(args.compression),
         recompress: args.compression.is_some() || args.level.is_some(),
         level: args.level,
         ..ExportOptions::default()

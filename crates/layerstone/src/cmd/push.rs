@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, SeekFrom};
 use std::time::Instant;
 
-use layerstone_oci::{Compression, Descriptor, Digest, Index, Manifest, MediaType};
+use layerstone_oci::{Descriptor, Digest, Index, Manifest, MediaType};
 use layerstone_registry::{BlobSource, PushOptions, PushProgress, Reference, Uploaded};
 use layerstone_store::{ExportOptions, Prepared, Store, StoredImage};
 use serde::Serialize;
@@ -86,11 +86,7 @@ pub(crate) fn run(app: &App, args: &Push) -> Result<()> {
         None => single(client.registries().candidates(&name)?, &name)?,
     };
     let options = ExportOptions {
-        compression: match args.compression {
-            None | Some(args::Compression::Gzip) => Compression::Gzip,
-            Some(args::Compression::Zstd) => Compression::Zstd,
-            Some(args::Compression::None) => Compression::None,
-        },
+        compression: args::Compression::or_gzip(args.compression),
         recompress: args.compression.is_some() || args.level.is_some(),
         level: args.level,
         leave_nondistributable: !args.allow_nondistributable_artifacts,

@@ -44,13 +44,15 @@ pub(super) struct Pipes {
 }
 
 impl Pipes {
-    /// Takes the other end of the program's terminal.
-    pub(super) fn set_terminal(&mut self, terminal: OwnedFd) -> Result<()> {
-        let copy = || terminal.try_clone().doing("duplicate", "a terminal");
-        self.outputs = vec![Output::new(copy()?, Stream::Stdout)?];
-        self.input = Some(Input::new(copy()?)?);
-        self.terminal = Some(terminal);
-        Ok(())
+    /// Takes the other end of the program's terminal, if it has one, and gives it the client's size.
+    pub(super) fn take_terminal(&mut self, terminal: Option<OwnedFd>, size: Option<Size>) -> Result<()> {
+        if let Some(terminal) = terminal {
+            let copy = || terminal.try_clone().doing("duplicate", "a terminal");
+            self.outputs = vec![Output::new(copy()?, Stream::Stdout)?];
+            self.input = Some(Input::new(copy()?)?);
+            self.terminal = Some(terminal);
+        }
+        size.map_or(Ok(()), |size| self.resize(size))
     }
 
     /// Sets the size of the terminal, if there is one.

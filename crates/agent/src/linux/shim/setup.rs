@@ -111,12 +111,7 @@ fn live(agent: &Agent, start: &Start, container: &mut Container, peers: &mut Vec
     container.state.init = process::identify(running.pid)?;
     container.write_state()?;
     let (pid, pidfd) = watch(running.pid)?;
-    if let Some(terminal) = running.terminal {
-        pipes.set_terminal(terminal)?;
-    }
-    if let Some(size) = start.size {
-        pipes.resize(size)?;
-    }
+    pipes.take_terminal(running.terminal, start.size)?;
     runtime.start()?;
     container.state.status = Status::Running;
     container.state.started = Some(now());
@@ -203,12 +198,7 @@ fn live_exec(agent: &Agent, start: &Start, exec: &Exec, peers: &mut Vec<Peer>) -
         output::make(exec.process.terminal, exec.interactive, &container.run_directory, &console)?;
     let running = runtime.exec(&exec.process, stdio)?;
     let (pid, pidfd) = watch(running.pid)?;
-    if let Some(terminal) = running.terminal {
-        pipes.set_terminal(terminal)?;
-    }
-    if let Some(size) = start.size {
-        pipes.resize(size)?;
-    }
+    pipes.take_terminal(running.terminal, start.size)?;
     for peer in peers.iter_mut() {
         peer.conn.send(Kind::Started, &[]);
         peer.waiting = peer.attached;
