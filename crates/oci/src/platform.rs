@@ -181,17 +181,17 @@ fn normalise_os(os: &str) -> String {
 /// The names that containerd's `platforms` package takes for the same processor.
 fn normalise_architecture(architecture: &str, variant: Option<&str>) -> (String, Option<String>) {
     let architecture = architecture.to_ascii_lowercase();
-    let variant = variant.map(str::to_ascii_lowercase).filter(|v| !v.is_empty());
+    let digit_only = |v: String| if v.bytes().all(|b| b.is_ascii_digit()) { format!("v{v}") } else { v };
+    let variant = variant.map(str::to_ascii_lowercase).filter(|v| !v.is_empty()).map(digit_only);
     let (architecture, variant) = match architecture.as_str() {
         "i386" | "x86" => ("386", variant),
         "x86_64" | "x86-64" | "amd64" => ("amd64", variant.filter(|v| v != "v1")),
-        "aarch64" | "arm64" => ("arm64", variant.filter(|v| v != "8" && v != "v8")),
+        "aarch64" | "arm64" => ("arm64", variant.filter(|v| v != "v8")),
         "armhf" => ("arm", Some("v7".to_owned())),
         "armel" => ("arm", Some("v6".to_owned())),
         other => (other, variant),
     };
-    let digit_only = |v: String| if v.bytes().all(|b| b.is_ascii_digit()) { format!("v{v}") } else { v };
-    (architecture.to_owned(), variant.map(digit_only))
+    (architecture.to_owned(), variant)
 }
 
 fn variant_runs(host: &Platform, image: &Platform) -> bool {

@@ -83,6 +83,8 @@ fn platforms_are_written_in_their_usual_names() {
         ("Linux/aarch64", "linux/arm64"),
         ("linux/arm64/v8", "linux/arm64"),
         ("linux/arm/7", "linux/arm/v7"),
+        ("linux/amd64/1", "linux/amd64"),
+        ("linux/arm64/8", "linux/arm64"),
         ("windows/amd64:10.0.20348.x", "windows/amd64:10.0.20348.x"),
         ("windows(10.0.17763)/amd64", "windows/amd64:10.0.17763"),
     ] {
