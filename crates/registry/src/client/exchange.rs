@@ -90,6 +90,12 @@ impl Repository {
         &self.endpoint.host
     }
 
+    /// A manifest's name as people write it: `host/name:tag` or `host/name@digest`.
+    pub(crate) fn named(&self, wanted: &str) -> String {
+        let separator = if wanted.contains(':') { '@' } else { ':' };
+        format!("{}/{}{separator}{wanted}", self.host(), self.name())
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }

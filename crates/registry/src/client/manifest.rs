@@ -40,7 +40,7 @@ impl Document {
 impl Repository {
     /// Fetches a manifest or an index, by tag or digest.
     pub(crate) fn manifest(&self, wanted: &str) -> Result<Document> {
-        let doing = format!("fetch the manifest {}/{} {wanted}", self.host(), self.name());
+        let doing = format!("fetch the manifest {}", self.named(wanted));
         let request = Request::new(Method::GET, self.path(&format!("manifests/{wanted}")))
             .header("accept", ACCEPTED.join(", "));
         let answer = self.send(&doing, &self.scope_of("pull", &[]), request, &[200])?;

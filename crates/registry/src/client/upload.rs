@@ -200,7 +200,7 @@ impl Repository {
 
     /// Puts a manifest or an index under a tag or its digest.
     pub(crate) fn put_manifest(&self, wanted: &str, bytes: &[u8], media_type: &MediaType) -> Result<()> {
-        let doing = format!("push the manifest {}/{} {wanted}", self.host(), self.name());
+        let doing = format!("push the manifest {}", self.named(wanted));
         let body = || Ok(Content::of_bytes(bytes));
         let request = Request::new(Method::PUT, self.path(&format!("manifests/{wanted}")))
             .header("content-type", media_type.as_str())
