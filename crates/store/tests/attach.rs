@@ -20,8 +20,8 @@ use layerstone_oci::{DiffId, Digest, HistoryEntry};
 use layerstone_store::{AttachOptions, Attached, Error, StoredImage, attach};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
-const PLAIN: AttachOptions = AttachOptions { raw: false };
-const RAW: AttachOptions = AttachOptions { raw: true };
+const PLAIN: AttachOptions = AttachOptions { raw: false, volatile: false };
+const RAW: AttachOptions = AttachOptions { raw: true, volatile: false };
 
 /// Skips the test where the host cannot mount.
 macro_rules! needs_mounts {
@@ -443,6 +443,27 @@ fn a_scratch_that_was_mounted_by_hand_is_in_use_too() {
     assert!(matches!(world.store.remove_scratch("s").unwrap_err(), Error::InUse { .. }));
     let error = world.store.attach_scratch(&scratch, &world.directory("b"), PLAIN).unwrap_err();
     assert!(matches!(error, Error::InUse { .. }), "{error:?}");
+}
+
+#[test]
+fn a_volatile_scratch_is_attached_once_and_never_again() {
+    needs_mounts!("a_volatile_scratch_is_attached_once_and_never_again");
+    let world = World::new();
+    let image = small_image(&world);
+    let scratch = world.store.create_scratch("s", &image).unwrap();
+    let target = world.directory("target");
+    let volatile = AttachOptions { volatile: true, ..PLAIN };
+    world.store.attach_scratch(&scratch, &target, volatile).unwrap();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let own = mounts.lines().find(|line| line.contains(target.to_str().unwrap())).unwrap();
+    assert!(own.split([' ', ',']).any(|option| matches!(option, "volatile" | "fsync=volatile")), "{own}");
+    fs::write(target.join("new"), "x").unwrap();
+    world.store.detach(&target).unwrap();
+    assert_eq!(fs::read(scratch.upper().join("new")).unwrap(), b"x");
+    // The kernel's own refusal: nobody knows whether all of it has reached the disk.
+    world.store.attach_scratch(&scratch, &target, PLAIN).unwrap_err();
+    assert_clean(&world);
+    world.store.remove_scratch("s").unwrap();
 }
 
 #[test]

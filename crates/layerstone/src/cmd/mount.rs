@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 pub(crate) fn mount(app: &App, args: &Mount) -> Result<()> {
     let store = app.existing_store()?;
-    let options = AttachOptions { raw: args.raw };
+    let options = AttachOptions { raw: args.raw, ..AttachOptions::default() };
     let attachment = match object::find(&store, &args.object, args.platform.as_ref())? {
         Object::Image(image) => store.attach_image(&image, &args.dir, options)?,
         Object::Scratch(scratch) => store.attach_scratch(&scratch, &args.dir, options)?,

@@ -58,6 +58,9 @@ pub const RUNTIME_DIR_VARIABLE: &str = "LAYERSTONE_RUNTIME_DIR";
 pub struct AttachOptions {
     /// Show a Windows image as it is stored (`Files`, `Hives`, `UtilityVM`) and not only what is `C:\` in a container.
     pub raw: bool,
+    /// Of a scratch that is thrown away in any case: nothing that is written to it is synced, not even when it is detached. The
+    /// kernel then refuses to attach it again.
+    pub volatile: bool,
 }
 
 /// What is attached.

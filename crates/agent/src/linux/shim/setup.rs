@@ -2,6 +2,8 @@
 
 use std::os::unix::net::UnixListener;
 
+use layerstone_store::AttachOptions;
+
 use super::events::{Events, Peer, reap_others, watch};
 use super::output;
 use super::rootfs;
@@ -89,7 +91,9 @@ fn live(agent: &Agent, start: &Start, container: &mut Container, peers: &mut Vec
     listener.set_nonblocking(true).doing("listen on", container.control())?;
 
     let scratch = agent.store().scratch(&container.config.scratch)?;
-    agent.store().attach_scratch(&scratch, &root, layerstone_store::AttachOptions::default())?;
+    // What nobody will see again need not reach the disk: with a busy disk, that is most of the time a short container takes.
+    let options = AttachOptions { volatile: container.config.auto_remove, ..AttachOptions::default() };
+    agent.store().attach_scratch(&scratch, &root, options)?;
     let bundle = container.bundle().join("config.json");
     let mut spec: Spec = files::read_json(&bundle)?.ok_or_else(|| Error::NoContainer(start.id.clone()))?;
     let mounts = spec.mounts.len();

@@ -60,6 +60,7 @@ impl View<'_> {
             target: self.target,
             lowers: &lowers,
             writable: Some((self.upper, self.work)),
+            volatile: false,
             mounting: self.mounting,
         };
         let view = overlay.view(self.subtree)?;

@@ -136,6 +136,7 @@ fn mount(store: &Store, runtime: &Runtime, request: &Request<'_>, attachment: &A
         target: &attachment.target,
         lowers: &lowers,
         writable: directories.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path())),
+        volatile: request.options.volatile,
         mounting: &runtime.mounting(),
     };
     let view = overlay.view(request.subtree())?;

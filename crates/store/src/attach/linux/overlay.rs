@@ -40,6 +40,8 @@ pub(super) struct Overlay<'a> {
     pub(super) lowers: &'a [PathBuf],
     /// Upper and work directory.
     pub(super) writable: Option<(&'a Path, &'a Path)>,
+    /// Nothing that is written is synced, not even when it is unmounted (since Linux 5.10).
+    pub(super) volatile: bool,
     /// Where mounts may be made on the way.
     pub(super) mounting: &'a Path,
 }
@@ -128,6 +130,9 @@ impl Overlay<'_> {
                     overlay.set(option, name.as_bytes())?;
                     names.push(name);
                 }
+                if self.volatile {
+                    overlay.flag("volatile")?;
+                }
             }
         }
         for lower in self.lowers {
@@ -162,6 +167,9 @@ impl Overlay<'_> {
         if let Some((upper, work)) = &directories {
             for (name, value) in [("upperdir", upper), ("workdir", work)] {
                 both.push_str(&format!(",{name}={}", String::from_utf8_lossy(value.as_bytes())));
+            }
+            if self.volatile {
+                both.push_str(",volatile");
             }
         }
         // One more name for the lower overlay, one more byte for the NUL.
