@@ -79,6 +79,8 @@ fn addresses_are_joined_as_rfc_3986_says() {
         ("../x", "https://r.example:5000/v2/a/blobs/x"),
         ("/../../etc", "https://r.example:5000/etc"),
         ("//other/x", "https://other/x"),
+        ("//other/a/../x", "https://other/x"),
+        ("https://other/../x", "https://other/x"),
         ("HTTP://Other:80/x#f", "http://other:80/x"),
         ("?z", "https://r.example:5000/v2/a/blobs/uploads/?z"),
     ] {

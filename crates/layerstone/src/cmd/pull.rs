@@ -54,7 +54,7 @@ struct ImageOutcome<'a> {
 /// What runs on this host.
 #[cfg(windows)]
 fn host() -> Select {
-    let build = layerstone_hcs::windows::host::build();
+    let build = layerstone_hcs::host::build();
     Select::WindowsHost(layerstone_oci::WindowsVersion::of_build(build.0))
 }
 

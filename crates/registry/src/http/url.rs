@@ -70,11 +70,13 @@ impl Url {
         if reference.len() > MAX_URL || !reference.bytes().all(|b| b.is_ascii_graphic()) {
             return None;
         }
+        // RFC 3986, 5.2.2: dots are resolved whatever the reference begins with.
+        let resolved = |text: &str| Self::parse(text).map(|url| Self { path: remove_dots(&url.path), ..url });
         if reference.contains("://") && !reference.starts_with(['/', '?', '.']) {
-            return Self::parse(reference);
+            return resolved(reference);
         }
         if let Some(rest) = reference.strip_prefix("//") {
-            return Self::parse(&format!("{}{rest}", self.scheme.prefix()));
+            return resolved(&format!("{}{rest}", self.scheme.prefix()));
         }
         let reference = reference.split('#').next().unwrap_or_default();
         let own = self.path.split('?').next().unwrap_or_default();
