@@ -71,7 +71,7 @@ fn killed_at_any_moment_of_its_life_the_store_is_sound_and_no_space_leaks() {
     let whole = fixture.dir.path().join("whole");
     let started = Instant::now();
     assert!(child(&whole, source).status().unwrap().success());
-    let length = started.elapsed();
+    let mut length = started.elapsed();
     let sound = usage::of(&whole).unwrap();
 
     let root = fixture.dir.path().join("killed");
@@ -82,7 +82,10 @@ fn killed_at_any_moment_of_its_life_the_store_is_sound_and_no_space_leaks() {
         let mut running = child(&root, source).spawn().unwrap();
         std::thread::sleep(length * part / 65_536);
         running.kill().unwrap();
-        killed += usize::from(!running.wait().unwrap().success());
+        let was_done = running.wait().unwrap().success();
+        killed += usize::from(!was_done);
+        // How long a life takes changes with what else the machine does; this keeps four of five kills within it.
+        length = if was_done { length * 7 / 8 } else { length * 33 / 32 };
         if let Ok(store) = Store::open(&root) {
             let outcome = store.fsck(CHECK, &|_| {}).unwrap();
             assert!(outcome.is_sound(), "round {round}: {:?}", outcome.problems);
