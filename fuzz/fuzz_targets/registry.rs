@@ -47,7 +47,9 @@ fuzz_target!(|input: &[u8]| {
             let base = Url::parse("http://registry.example:5000/v2/app/x?y=z").expect("an address");
             if let Some(url) = base.join(text) {
                 assert_eq!(Url::parse(&url.to_string()).as_ref(), Some(&url));
-                assert!(!url.path().contains("/../"), "{url}");
+                // A query may have anything.
+                let path = url.path().split('?').next().unwrap_or_default();
+                assert!(!path.split('/').any(|part| part == ".."), "{url}");
             }
         }
         _ => {
