@@ -19,13 +19,14 @@ use crate::command::{self, Failure, WINDOWS, WINDOWS_CC, cargo, present, target,
 use crate::test;
 
 /// What is tested under Wine.
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 9] = [
     "layerstone-standin",
     "layerstone-hcs",
     "layerstone-nt",
     "layerstone-erofs",
     "layerstone-layer",
     "layerstone-oci",
+    "layerstone-registry",
     "layerstone-store",
     "layerstone",
 ];
