@@ -120,11 +120,7 @@ fn live(agent: &Agent, start: &Start, container: &mut Container, peers: &mut Vec
     container.state.status = Status::Running;
     container.state.started = Some(now());
     container.write_state()?;
-    for peer in peers.iter_mut() {
-        peer.conn.send(Kind::Started, &[]);
-        // A client that has no use for the output only waits for the start.
-        peer.waiting = peer.attached;
-    }
+    tell_started(peers);
     let mut events = Events {
         pid,
         pidfd,
@@ -203,10 +199,7 @@ fn live_exec(agent: &Agent, start: &Start, exec: &Exec, peers: &mut Vec<Peer>) -
     let running = runtime.exec(&exec.process, stdio)?;
     let (pid, pidfd) = watch(running.pid)?;
     pipes.take_terminal(running.terminal, start.size)?;
-    for peer in peers.iter_mut() {
-        peer.conn.send(Kind::Started, &[]);
-        peer.waiting = peer.attached;
-    }
+    tell_started(peers);
     let mut events = Events {
         pid,
         pidfd,
@@ -220,6 +213,14 @@ fn live_exec(agent: &Agent, start: &Start, exec: &Exec, peers: &mut Vec<Peer>) -
     let ended = events.run();
     *peers = events.peers;
     ended
+}
+
+fn tell_started(peers: &mut [Peer]) {
+    for peer in peers {
+        peer.conn.send(Kind::Started, &[]);
+        // A client that has no use for the output only waits for the start.
+        peer.waiting = peer.attached;
+    }
 }
 
 /// Sends what clients have not taken yet. One that is only stopped gets it when it goes on; one that has died does not.

@@ -49,14 +49,21 @@ fn parse_key(key: &str) -> Result<Vec<(SystemHive, String)>> {
     }
 }
 
-/// The stacks of the hives that `object` has, of those asked for.
-fn stacks(store: &Store, object: &Object, wanted: &[(SystemHive, String)]) -> Result<Vec<HiveStack>> {
-    fn find<V: LayerView<Error = layerstone_store::Error>>(
+/// The stacks of the hives that `object` has, of those asked for, each with the path in it.
+fn stacks<'w>(
+    store: &Store,
+    object: &Object,
+    wanted: &'w [(SystemHive, String)],
+) -> Result<Vec<(HiveStack, &'w str)>> {
+    fn find<'w, V: LayerView<Error = layerstone_store::Error>>(
         layers: &[V],
-        wanted: &[(SystemHive, String)],
-    ) -> Result<Vec<HiveStack>> {
-        let found = wanted.iter().map(|(hive, _)| HiveStack::find(layers, *hive));
-        found.filter_map(|stack| stack.map_err(Error::from).transpose()).collect()
+        wanted: &'w [(SystemHive, String)],
+    ) -> Result<Vec<(HiveStack, &'w str)>> {
+        let mut found = Vec::new();
+        for (hive, path) in wanted {
+            found.extend(HiveStack::find(layers, *hive)?.map(|stack| (stack, path.as_str())));
+        }
+        Ok(found)
     }
     match object {
         Object::Image(image) => find(store.chain_view(&image.chain_ids(), image.os())?.layers(), wanted),
@@ -113,10 +120,9 @@ pub(super) fn tree(app: &App, store: &Store, args: &Tree, key: &str) -> Result<(
         return Err(no_hive(&wanted, &args.object));
     }
     let mut rows = Rows::new(args.depth.unwrap_or(usize::MAX));
-    for stack in &stacks {
+    for (stack, path) in &stacks {
         remark_dirty(app, stack);
         let hives = stack.open()?;
-        let (_, path) = wanted.iter().find(|(hive, _)| *hive == stack.hive).expect("found for it");
         // A layer's own changes are shown with what they remove; an image as what is left.
         let found = match (&object, &stack.files[..], &hives[..]) {
             (Object::Layer(_), [file], [hive]) => rows.add_one(stack.hive, file, hive, path)?,
@@ -133,7 +139,8 @@ pub(super) fn tree(app: &App, store: &Store, args: &Tree, key: &str) -> Result<(
         #[serde(flatten)]
         rows: &'a rows::Finished,
     }
-    let files = stacks.iter().flat_map(|stack| stack.files.iter().map(|file| FileRow::of(stack.hive, file)));
+    let files =
+        stacks.iter().flat_map(|(stack, _)| stack.files.iter().map(|file| FileRow::of(stack.hive, file)));
     let view = View { hives: files.collect(), rows: &rows };
     app.print(&view, |out| print(out, &rows, args.long))?;
     match rows.problems.len() as u64 {
@@ -177,7 +184,7 @@ pub(super) fn cat(app: &App, store: &Store, args: &Cat, key: &str) -> Result<()>
     };
     let object = object::find(store, &args.object, args.platform.as_ref())?;
     let stacks = stacks(store, &object, &wanted)?;
-    let Some(stack) = stacks.first() else { return Err(no_hive(&wanted, &args.object)) };
+    let Some((stack, _)) = stacks.first() else { return Err(no_hive(&wanted, &args.object)) };
     remark_dirty(app, stack);
     let hives: Vec<Hive<'_>> = stack.open()?;
     let name = args.path.as_deref().unwrap_or_default();
