@@ -99,7 +99,8 @@ fn sweep(around: &Path) -> Result<()> {
             Ok(file) if file.try_lock().is_ok() => Some(file),
             Ok(_) => continue,
             Err(_) => {
-                let left = read_dir_or_empty(&path)?;
+                // On Windows a folder that others rename or remove at this moment cannot be listed; it is not left by the dead.
+                let Ok(left) = read_dir_or_empty(&path) else { continue };
                 if left.is_empty() || left.iter().any(|entry| entry.file_name() == LOCK) {
                     continue;
                 }
