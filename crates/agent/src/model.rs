@@ -1,11 +1,12 @@
 //! What is kept of a container: `container.json`, `state.json`, `exit.json`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use layerstone_oci::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::options::{Limits, Network, RuntimeChoice, Volume};
+use crate::options::{HealthCheck, Limits, Network, RestartPolicy, RuntimeChoice, Volume};
 
 /// The version of the form of these files.
 pub const FORMAT: u32 = 1;
@@ -59,6 +60,18 @@ pub struct Config {
     pub stop_timeout: u32,
     /// What runs it.
     pub runtime: RuntimeChoice,
+    /// Whether it is started again when its program has ended.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// How its health is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
+    /// Its first process only reaps and passes signals on.
+    #[serde(default)]
+    pub init: bool,
+    /// Words of its maker's about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Who made it; a container that was never started and whose maker is gone is left over.
     pub creator: Identity,
 }
@@ -101,6 +114,8 @@ pub enum Status {
     Running,
     /// All its processes are frozen.
     Paused,
+    /// Its program has ended, and will be started again in a while.
+    Restarting,
     /// Its program has ended.
     Stopped,
 }
@@ -112,6 +127,7 @@ impl Status {
             Status::Created => "created",
             Status::Running => "running",
             Status::Paused => "paused",
+            Status::Restarting => "restarting",
             Status::Stopped => "stopped",
         }
     }
@@ -136,9 +152,54 @@ pub struct State {
     /// When the program was started, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
-    /// How it ended.
+    /// How it ended, the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// How often it was started again by its restart policy since it was last started by somebody.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Somebody asked for its end: it is not started again by itself.
+    #[serde(default)]
+    pub stop_wanted: bool,
+    /// What was seen of its health, if that is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// What a container's health is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// No check has succeeded yet, and failures do not count yet.
+    Starting,
+    /// The last check has succeeded, or not enough have failed since.
+    Healthy,
+    /// Too many have failed in a row.
+    Unhealthy,
+}
+
+/// What was seen of a container's health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// What it is.
+    pub status: HealthStatus,
+    /// How many checks in a row have failed.
+    pub failing_streak: u32,
+    /// The last checks, the newest last.
+    pub log: Vec<HealthLook>,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthLook {
+    /// When it began, RFC 3339.
+    pub start: String,
+    /// When it ended.
+    pub end: String,
+    /// Its exit code; nothing when it took too long, or could not be executed.
+    pub exit_code: Option<u8>,
+    /// The beginning of what it printed, or why there is no exit code.
+    pub output: String,
 }
 
 impl State {
@@ -152,6 +213,9 @@ impl State {
             rootfs: None,
             started: None,
             exit: None,
+            restarts: 0,
+            stop_wanted: false,
+            health: None,
         }
     }
 }

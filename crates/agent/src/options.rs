@@ -1,5 +1,6 @@
 //! What can be asked for when a container is made, and how it is written on a command line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -231,6 +232,108 @@ impl std::fmt::Display for RuntimeChoice {
     }
 }
 
+/// Whether a container whose program has ended is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// Never.
+    #[default]
+    No,
+    /// When it has failed: its exit code is not 0.
+    OnFailure {
+        /// At most so many times in a row; nothing for no end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max: Option<u32>,
+    },
+    /// Whenever it has ended without having been asked to.
+    Always,
+}
+
+impl RestartPolicy {
+    /// Reads `no`, `on-failure`, `on-failure:5`, `always`; and `unless-stopped`, which is the same as `always`, as in podman.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            None if text == "no" || text == "never" => Ok(RestartPolicy::No),
+            None if text == "on-failure" => Ok(RestartPolicy::OnFailure { max: None }),
+            None if matches!(text, "always" | "unless-stopped") => Ok(RestartPolicy::Always),
+            Some(("on-failure", max)) if max.parse::<u32>().is_ok() => {
+                Ok(RestartPolicy::OnFailure { max: max.parse().ok() })
+            }
+            _ => Err(Error::Invalid {
+                what: "a restart policy",
+                value: text.to_owned(),
+                expected: "no, on-failure, on-failure:NUMBER or always".to_owned(),
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for RestartPolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RestartPolicy::No => f.write_str("no"),
+            RestartPolicy::OnFailure { max: None } => f.write_str("on-failure"),
+            RestartPolicy::OnFailure { max: Some(max) } => write!(f, "on-failure:{max}"),
+            RestartPolicy::Always => f.write_str("always"),
+        }
+    }
+}
+
+/// What happens to a container that has become unhealthy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnhealthy {
+    /// Nothing: it is only said.
+    #[default]
+    None,
+    /// It is killed; its restart policy then says what follows.
+    Kill,
+    /// It is killed and started again, whatever its restart policy is.
+    Restart,
+    /// It is asked to stop, and not started again.
+    Stop,
+}
+
+/// How a container's health is looked at: a program that is executed in it again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// The program and its arguments. It ends with 0 when all is well.
+    pub command: Vec<String>,
+    /// Nanoseconds between two looks.
+    pub interval_ns: u64,
+    /// Nanoseconds that one may take.
+    pub timeout_ns: u64,
+    /// So many failures in a row make it unhealthy.
+    pub retries: u32,
+    /// Nanoseconds after the start in which failures do not count.
+    pub start_period_ns: u64,
+    /// What happens then.
+    #[serde(default)]
+    pub on_unhealthy: OnUnhealthy,
+}
+
+/// What is asked for of a container's health; what is not said is the image's, or podman's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HealthOptions {
+    /// Not even the image's check is made.
+    pub disabled: bool,
+    /// The command: one word is given to a shell, several are executed as they are.
+    pub command: Option<Vec<String>>,
+    /// See [`HealthCheck`], as all that follow.
+    pub interval: Option<std::time::Duration>,
+    /// How long one look may take.
+    pub timeout: Option<std::time::Duration>,
+    /// How many failures.
+    pub retries: Option<u32>,
+    /// When they begin to count.
+    pub start_period: Option<std::time::Duration>,
+    /// What happens.
+    pub on_unhealthy: OnUnhealthy,
+}
+
 /// What a container is to be like.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
@@ -276,4 +379,12 @@ pub struct RunOptions {
     pub stop_timeout: Option<u32>,
     /// Which runtime.
     pub runtime: RuntimeChoice,
+    /// Whether it is started again when its program has ended.
+    pub restart: RestartPolicy,
+    /// How its health is looked at.
+    pub health: HealthOptions,
+    /// Its first process only reaps and passes signals on; the program is the second.
+    pub init: bool,
+    /// Words of its maker's about it.
+    pub labels: BTreeMap<String, String>,
 }

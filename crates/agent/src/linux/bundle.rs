@@ -116,6 +116,10 @@ pub(super) fn build(
         stop_signal: stop_signal.map_or(Ok(signal::TERM), signal::parse)?,
         stop_timeout: options.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT),
         runtime: options.runtime.clone(),
+        restart: options.restart,
+        health: None,
+        init: options.init,
+        labels: options.labels.clone(),
         creator: process::identify_self()?,
     };
     let spec = spec(&container, image, options, identity, places)?;

@@ -60,6 +60,9 @@ pub(super) fn reconcile(store: &Store, container: &mut Container) -> Result<bool
         rootfs: None,
         started: container.state.started.take(),
         exit: Some(exit),
+        restarts: container.state.restarts,
+        stop_wanted: container.state.stop_wanted,
+        health: None,
     };
     container.write_state()?;
     Ok(true)
