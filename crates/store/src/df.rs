@@ -84,6 +84,11 @@ impl Store {
             let name = entry.file_name().to_string_lossy().into_owned();
             scratches.push(ScratchUsage { name, bytes: usage::of(&entry.path())? });
         }
+        for name in self.volatile_names()? {
+            if let Ok(scratch) = self.scratch(&name) {
+                scratches.push(ScratchUsage { name, bytes: usage::of(scratch.path())? });
+            }
+        }
         scratches.sort_by(|a, b| a.name.cmp(&b.name));
         let reclaimable = match &reachable {
             Some(reachable) => Some(self.garbage(reachable)?.bytes()),

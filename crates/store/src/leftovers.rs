@@ -66,6 +66,9 @@ impl Store {
                 found.push(Leftover { bytes: usage::of(&path)?, path, lock: None });
             }
         }
+        for path in self.past_volatile()? {
+            found.push(Leftover::of(path)?);
+        }
         let blobs = self.root().join("blobs").join("sha256");
         for directory in [self.root(), &blobs] {
             for entry in read_dir_or_empty(directory)? {

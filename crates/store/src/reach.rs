@@ -50,6 +50,13 @@ impl Store {
                 self.follow_scratch(name, &mut reachable)?;
             }
         }
+        for name in self.volatile_names()? {
+            match self.follow_scratch(&name, &mut reachable) {
+                // It has gone meanwhile, as these do all the time.
+                Err(_) if !self.volatile_names()?.contains(&name) => {}
+                followed => followed?,
+            }
+        }
         for chain in keep {
             self.follow_parents(*chain, &mut reachable)?;
         }

@@ -4,6 +4,7 @@
 //! <root>/                      an OCI image layout: oci-layout, index.json, blobs/sha256/
 //!   layers/<chain-id hex>/     one directory a stored layer; appears by one rename, never changes
 //!   scratch/<name>/            writable layers
+//!   volatile/<boot id>/<name>/ writable layers that no later boot wants to see
 //!   damaged/                   what repair set aside
 //!   staging/<random>/          in flight; whoever made it holds a lock on its `lock` file
 //!   locks/<chain-id hex>       held while that layer is being unpacked
@@ -144,6 +145,11 @@ impl Store {
     /// Where the scratches are.
     pub fn scratch_root(&self) -> PathBuf {
         self.root.join("scratch")
+    }
+
+    /// Where the volatile scratches of this boot are; `None` where boots cannot be told apart.
+    pub(crate) fn volatile_root(&self) -> Result<Option<PathBuf>> {
+        Ok(crate::attach::boot()?.map(|boot| self.root.join("volatile").join(boot)))
     }
 
     /// Where work in flight is.
@@ -371,11 +377,16 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
 
 /// Writes a JSON file that is not there yet, durably, in a directory that nobody sees before it is renamed into place.
 pub(crate) fn write_staged_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    write_unsynced_json(path, value)?.sync_all().doing("sync", path)
+}
+
+/// The same, but it need not be there after a power cut.
+pub(crate) fn write_unsynced_json(path: &Path, value: &impl serde::Serialize) -> Result<File> {
     use std::io::Write as _;
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|source| Error::Json { path: path.to_path_buf(), source })?;
     bytes.push(b'\n');
     let mut file = File::create_new(path).doing("create", path)?;
     file.write_all(&bytes).doing("write", path)?;
-    file.sync_all().doing("sync", path)
+    Ok(file)
 }

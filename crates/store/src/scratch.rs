@@ -8,6 +8,9 @@
 //! ```
 //!
 //! The upper directory stands for the root of the layer, `Files/` included for a Windows image.
+//!
+//! A scratch that nobody wants to see again after a power cut is *volatile*: it lies in `volatile/<boot id>/<name>/`, in the same
+//! form, and nothing of it is ever synced. What that directory holds of an earlier boot is garbage, whatever state it is in.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -20,7 +23,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, IoContext, Result};
 use crate::image::StoredImage;
 use crate::leftovers::remove_tree;
-use crate::root::{Store, read_dir_or_empty, read_json, sync_directory, write_staged_json};
+use crate::root::{
+    Store, read_dir_or_empty, read_json, sync_directory, write_staged_json, write_unsynced_json,
+};
+
+/// Name of the file that says what a scratch is.
+const DESCRIPTION: &str = "scratch.json";
 
 /// The longest name of a scratch.
 const MAX_NAME: usize = 128;
@@ -92,32 +100,15 @@ impl Store {
     pub fn create_scratch(&self, name: &str, image: &StoredImage) -> Result<Scratch> {
         check_name(name)?;
         let _shared = self.lock_shared()?;
-        let chain_ids = image.chain_ids();
-        for chain in &chain_ids {
-            if !self.has_layer(chain)? {
-                return Err(Error::NoLayer(*chain));
-            }
-        }
+        let description = self.describe_scratch(image)?;
         let path = self.scratch_root().join(name);
-        if path.exists() {
+        if self.scratch_place(name)?.exists() {
             return Err(Error::ScratchExists(name.to_owned()));
         }
         let staging = self.stage()?;
         let staged = staging.path().join("scratch");
-        for directory in [&staged, &staged.join("upper"), &staged.join("work")] {
-            fs::create_dir(directory).doing("create", directory)?;
-        }
-        if let Some(root) = self.merged(&chain_ids, image.os())?.root()? {
-            crate::upper::prepare_root(&staged.join("upper"), &root.node)?;
-        }
-        let description = ScratchDescription {
-            format: 1,
-            image: image.name.clone(),
-            manifest: image.manifest.digest(),
-            chain_ids,
-            os: image.os(),
-        };
-        write_staged_json(&staged.join("scratch.json"), &description)?;
+        self.fill_scratch(&staged, &description)?;
+        write_staged_json(&staged.join(DESCRIPTION), &description)?;
         match self.publish(&staged, &path) {
             // Two processes at once: rename does not replace a directory that is not empty. Windows calls that access
             // denied.
@@ -132,18 +123,97 @@ impl Store {
         }
     }
 
+    /// Makes a scratch that does not outlive this boot, and of which nothing is synced: for what is thrown away in any case.
+    /// Attach it [volatile](crate::AttachOptions). Where boots cannot be told apart, it is a scratch like any other.
+    ///
+    /// # Errors
+    /// As [`create_scratch`](Self::create_scratch).
+    pub fn create_volatile_scratch(&self, name: &str, image: &StoredImage) -> Result<Scratch> {
+        let Some(root) = self.volatile_root()? else { return self.create_scratch(name, image) };
+        check_name(name)?;
+        let _shared = self.lock_shared()?;
+        let description = self.describe_scratch(image)?;
+        let exists = || Error::ScratchExists(name.to_owned());
+        if self.scratch_root().join(name).exists() {
+            return Err(exists());
+        }
+        fs::create_dir_all(&root).doing("create", &root)?;
+        let path = root.join(name);
+        match self.fill_scratch(&path, &description) {
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
+                return Err(exists());
+            }
+            filled => filled?,
+        }
+        // Last: without it, the scratch is not there yet.
+        write_unsynced_json(&path.join(DESCRIPTION), &description)?;
+        Ok(Scratch { name: name.to_owned(), path, description })
+    }
+
+    fn describe_scratch(&self, image: &StoredImage) -> Result<ScratchDescription> {
+        let chain_ids = image.chain_ids();
+        for chain in &chain_ids {
+            if !self.has_layer(chain)? {
+                return Err(Error::NoLayer(*chain));
+            }
+        }
+        Ok(ScratchDescription {
+            format: 1,
+            image: image.name.clone(),
+            manifest: image.manifest.digest(),
+            chain_ids,
+            os: image.os(),
+        })
+    }
+
+    /// Makes the directories of a scratch.
+    fn fill_scratch(&self, path: &Path, description: &ScratchDescription) -> Result<()> {
+        for directory in [path, &path.join("upper"), &path.join("work")] {
+            fs::create_dir(directory).doing("create", directory)?;
+        }
+        if let Some(root) = self.merged(&description.chain_ids, description.os)?.root()? {
+            crate::upper::prepare_root(&path.join("upper"), &root.node)?;
+        }
+        Ok(())
+    }
+
+    /// Where the scratch of that name is, or would be.
+    fn scratch_place(&self, name: &str) -> Result<PathBuf> {
+        let place = self.scratch_root().join(name);
+        Ok(match self.volatile_root()? {
+            Some(root) if !place.exists() && root.join(name).exists() => root.join(name),
+            _ => place,
+        })
+    }
+
     /// Opens a scratch.
     ///
     /// # Errors
     /// When there is none of that name.
     pub fn scratch(&self, name: &str) -> Result<Scratch> {
         check_name(name)?;
-        let path = self.scratch_root().join(name);
+        let path = self.scratch_place(name)?;
         if !path.is_dir() {
             return Err(Error::NoScratch(name.to_owned()));
         }
-        let description = read_json(&path.join("scratch.json"))?;
+        let description = read_json(&path.join(DESCRIPTION))?;
         Ok(Scratch { name: name.to_owned(), path, description })
+    }
+
+    /// The names of the volatile scratches of this boot. One that is just being made or removed does not count.
+    pub(crate) fn volatile_names(&self) -> Result<Vec<String>> {
+        let Some(root) = self.volatile_root()? else { return Ok(Vec::new()) };
+        let entries = read_dir_or_empty(&root)?.into_iter();
+        let whole = entries.filter(|entry| entry.path().join(DESCRIPTION).exists());
+        let names = whole.filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.filter(|name| check_name(name).is_ok()).collect())
+    }
+
+    /// The volatile scratches of earlier boots.
+    pub(crate) fn past_volatile(&self) -> Result<Vec<PathBuf>> {
+        let Some(root) = self.volatile_root()? else { return Ok(Vec::new()) };
+        let all = root.parent().map_or_else(|| Ok(Vec::new()), read_dir_or_empty)?;
+        Ok(all.into_iter().map(|entry| entry.path()).filter(|path| *path != root).collect())
     }
 
     /// All scratches, by name.
@@ -159,6 +229,13 @@ impl Store {
                 scratches.push(self.scratch(name)?);
             }
         }
+        for name in self.volatile_names()? {
+            match self.scratch(&name) {
+                // It has gone meanwhile, as these do all the time.
+                Err(_) if !self.volatile_names()?.contains(&name) => {}
+                scratch => scratches.push(scratch?),
+            }
+        }
         scratches.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(scratches)
     }
@@ -168,6 +245,11 @@ impl Store {
     /// # Errors
     /// When there is none, it is attached, or it cannot be removed.
     pub fn remove_scratch(&self, name: &str) -> Result<()> {
+        check_name(name)?;
+        if let Some(path) = self.volatile_root()?.map(|root| root.join(name)).filter(|path| path.is_dir()) {
+            let _shared = self.lock_shared()?;
+            return self.remove_volatile(name, &path);
+        }
         let scratch = self.scratch(name)?;
         let _shared = self.lock_shared()?;
         let staging = self.stage()?;
@@ -177,5 +259,16 @@ impl Store {
             sync_directory(&self.scratch_root())
         })?;
         remove_tree(&aside)
+    }
+
+    /// Removes a volatile scratch, also one whose maker died on the way. Without its description it is not there any more, so
+    /// that goes first.
+    fn remove_volatile(&self, name: &str, path: &Path) -> Result<()> {
+        let description = path.join(DESCRIPTION);
+        if description.exists() {
+            let scratch = self.scratch(name)?;
+            self.while_detached(&scratch, || fs::remove_file(&description).doing("remove", &description))?;
+        }
+        remove_tree(path)
     }
 }

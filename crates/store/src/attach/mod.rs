@@ -244,3 +244,8 @@ impl Store {
             .unwrap_or_else(|| platform::default_runtime_dir(self.root()))
     }
 }
+
+/// Names this boot; `None` where boots cannot be told apart.
+pub(crate) fn boot() -> Result<Option<String>> {
+    platform::this_boot()
+}

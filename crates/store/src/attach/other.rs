@@ -18,6 +18,10 @@ pub(super) fn default_runtime_dir(root: &Path) -> PathBuf {
     root.join("run")
 }
 
+pub(super) fn this_boot() -> Result<Option<String>> {
+    Ok(None)
+}
+
 pub(super) fn attach(_store: &Store, request: &Request<'_>, _target: &Path) -> Result<Attachment> {
     // So that a request looks the same to the compiler on every system.
     let _ = (&request.what, &request.chain_ids, request.scratch, request.subtree());

@@ -37,6 +37,10 @@ pub(crate) fn default_runtime_dir(root: &Path) -> PathBuf {
         .map_or_else(|| root.join("run"), |directory| Path::new(&directory).join("layerstone"))
 }
 
+pub(super) fn this_boot() -> Result<Option<String>> {
+    runtime::boot().map(Some)
+}
+
 /// What a record is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Worth {
