@@ -82,6 +82,11 @@ impl Config {
         short(&self.id)
     }
 
+    /// It goes with the end of its program: nothing of it has to outlast a power cut.
+    pub fn is_brief(&self) -> bool {
+        self.auto_remove && self.restart == RestartPolicy::No
+    }
+
     /// Where its control group is, below each hierarchy.
     pub fn cgroup(&self) -> String {
         format!("/layerstone/{}", self.id)

@@ -388,3 +388,10 @@ pub struct RunOptions {
     /// Words of its maker's about it.
     pub labels: BTreeMap<String, String>,
 }
+
+impl RunOptions {
+    /// The container goes with the end of its program.
+    pub(crate) fn is_brief(&self) -> bool {
+        self.auto_remove && self.restart == RestartPolicy::No
+    }
+}

@@ -177,6 +177,14 @@ impl Store {
         Ok(())
     }
 
+    /// Where the volatile scratch of that name is, or would be, in this boot.
+    ///
+    /// # Errors
+    /// When the system does not tell which boot it is.
+    pub fn volatile_place(&self, name: &str) -> Result<PathBuf> {
+        Ok(self.volatile_root()?.unwrap_or_else(|| self.scratch_root()).join(name))
+    }
+
     /// Where the scratch of that name is, or would be.
     fn scratch_place(&self, name: &str) -> Result<PathBuf> {
         let place = self.scratch_root().join(name);

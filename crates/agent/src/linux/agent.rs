@@ -23,6 +23,10 @@ pub struct Agent {
     pub(super) store: Store,
     root: PathBuf,
     run_root: PathBuf,
+    /// Where brief containers are, of this boot.
+    brief_root: PathBuf,
+    /// Where the program of the shims is, of this boot.
+    program_root: PathBuf,
 }
 
 impl Agent {
@@ -41,7 +45,9 @@ impl Agent {
         let run_root = store.runtime_root();
         private_directory(&run_root)?;
         let run_root = run_root.canonicalize().doing("find", &run_root)?.join("containers");
-        Ok(Agent { store, root, run_root })
+        let (own, boot) = (store.own_runtime_dir()?, process::boot()?);
+        let (brief_root, program_root) = (own.join("brief").join(&boot), own.join("program").join(&boot));
+        Ok(Agent { store, root, run_root, brief_root, program_root })
     }
 
     /// The store.
@@ -50,21 +56,18 @@ impl Agent {
     }
 
     pub(super) fn load(&self, id: &str) -> Result<Option<Container>> {
-        Container::load(&self.root.join(id), &self.run_root.join(id))
+        let run_directory = self.run_root.join(id);
+        match Container::load(&self.store, &self.root.join(id), &run_directory)? {
+            None => Container::load(&self.store, &self.brief_root.join(id), &run_directory),
+            found => Ok(found),
+        }
     }
 
     fn ids(&self) -> Result<Vec<String>> {
-        let entries = match fs::read_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.doing("list", &self.root)?,
-        };
-        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-        let names = names.collect::<io::Result<Vec<_>>>().doing("list", &self.root)?;
-        Ok(names
-            .into_iter()
-            .filter_map(|name| name.into_string().ok())
-            .filter(|name| id::is_id(name))
-            .collect())
+        let mut names = names_in(&self.root)?;
+        names.extend(names_in(&self.brief_root)?);
+        names.retain(|name| id::is_id(name));
+        Ok(names)
     }
 
     /// All containers as their files say, the newest first; whether their shims are alive is not asked.
@@ -123,6 +126,11 @@ impl Agent {
         }
     }
 
+    /// Where the program of the shims is.
+    pub(super) fn program_directory(&self) -> &Path {
+        &self.program_root
+    }
+
     /// The shims of containers that run, as noted: one of them may have the program that the next one needs.
     pub(super) fn shims(&self) -> Result<Vec<Identity>> {
         Ok(self.noted()?.into_iter().filter_map(|container| container.state.shim).collect())
@@ -141,13 +149,16 @@ impl Agent {
         let existing = self.noted()?;
         let id = new_id(&existing)?;
         let name = name_for(options, &id, &existing)?;
-        let directory = self.root.join(&id);
         let run_directory = self.run_root.join(&id);
+        let root = if options.is_brief() { &self.brief_root } else { &self.root };
+        private_directory(root)?;
+        let directory = root.join(&id);
         let places = Places { directory: &directory, rootfs: &run_directory.join("rootfs") };
         let (config, spec) = bundle::build(&self.store, image, options, &id, &name, &places)?;
+        let lasting = if config.is_brief() { Lasting::Unsynced } else { Lasting::Synced };
 
-        let container = Container { directory, run_directory, config, state: State::created() };
-        let staged = self.root.join(format!(".new-{id}"));
+        let container = Container::new(&self.store, directory, run_directory, config, State::created())?;
+        let staged = root.join(format!(".new-{id}"));
         let made = (|| {
             private_directory(&staged)?;
             for name in ["files", "bundle"] {
@@ -166,11 +177,17 @@ impl Agent {
             }
             files::write_json(&staged.join("bundle/config.json"), &spec, Lasting::Unsynced)?;
             files::write_json(&staged.join("state.json"), &container.state, Lasting::Unsynced)?;
-            files::write_json(&staged.join("container.json"), &container.config, Lasting::Synced)?;
+            files::write_json(&staged.join("container.json"), &container.config, lasting)?;
             durable::rename(&staged, &container.directory).doing("move into place", &container.directory)?;
-            durable::sync_directory(&self.root).doing("sync", &self.root)?;
             // From here on the container can be seen, and removed with all that it has.
-            self.store.create_scratch(&container.config.scratch, image)?;
+            let scratch = &container.config.scratch;
+            match lasting {
+                Lasting::Synced => {
+                    durable::sync_directory(root).doing("sync", root)?;
+                    self.store.create_scratch(scratch, image)?;
+                }
+                Lasting::Unsynced => drop(self.store.create_volatile_scratch(scratch, image)?),
+            }
             Ok(())
         })();
         if let Err(error) = made {
@@ -228,17 +245,17 @@ impl Agent {
         Ok(file)
     }
 
-    /// Directories of makers that died before they had finished.
+    /// Directories of makers that died before they had finished, and what is noted of brief containers of earlier boots.
     fn sweep_unfinished(&self) -> Result<()> {
-        let entries = match fs::read_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.doing("list", &self.root)?,
-        };
-        let unfinished = entries.filter_map(|entry| {
-            let entry = entry.ok()?;
-            entry.file_name().to_str()?.starts_with('.').then(|| entry.path())
-        });
-        let unfinished: Vec<PathBuf> = unfinished.collect();
+        let mut unfinished = Vec::new();
+        for root in [&self.root, &self.brief_root] {
+            let names = names_in(root)?.into_iter().filter(|name| name.starts_with('.'));
+            unfinished.extend(names.map(|name| root.join(name)));
+        }
+        if let (Some(all), Some(boot)) = (self.brief_root.parent(), self.brief_root.file_name()) {
+            let past = names_in(all)?.into_iter().filter(|name| boot != name.as_str());
+            unfinished.extend(past.map(|name| all.join(name)));
+        }
         if unfinished.is_empty() {
             return Ok(());
         }
@@ -248,6 +265,17 @@ impl Agent {
         }
         Ok(())
     }
+}
+
+/// The names in a directory that may not exist.
+fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.doing("list", directory)?,
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+    let names = names.collect::<io::Result<Vec<_>>>().doing("list", directory)?;
+    Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }
 
 fn new_id(existing: &[Container]) -> Result<String> {

@@ -9,6 +9,8 @@
 //!   shim.log                      what its shim had to complain about
 //!   files/                        hostname, hosts, resolv.conf
 //!   bundle/config.json            for the runtime
+//! <runtime dir>/<store>/brief/<boot id>/<id>/    the same of one that goes with the end of its program, but for the log, which
+//!                                 is with its scratch, on the disk
 //! <runtime dir>/containers/<id>/  while it runs
 //!   rootfs/                       its scratch, attached
 //!   control                       the socket of its shim
@@ -19,6 +21,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use layerstone_store::Store;
+
 use super::files::{self, Lasting};
 use crate::error::{Error, IoContext as _, Result};
 use crate::model::{Config, Exit, State};
@@ -28,23 +32,32 @@ use crate::model::{Config, Exit, State};
 pub struct Container {
     pub(super) directory: PathBuf,
     pub(super) run_directory: PathBuf,
+    pub(super) log_directory: PathBuf,
     pub(super) config: Config,
     pub(super) state: State,
 }
 
 impl Container {
     /// Reads what is in `directory`; `None` when the container is gone.
-    pub(super) fn load(directory: &Path, run_directory: &Path) -> Result<Option<Self>> {
+    pub(super) fn load(store: &Store, directory: &Path, run_directory: &Path) -> Result<Option<Self>> {
         let Some(config) = files::read_versioned::<Config>(&directory.join("container.json"))? else {
             return Ok(None);
         };
         let state = files::read_versioned(&directory.join("state.json"))?.unwrap_or_else(State::created);
-        Ok(Some(Container {
-            directory: directory.to_path_buf(),
-            run_directory: run_directory.to_path_buf(),
-            config,
-            state,
-        }))
+        Self::new(store, directory.to_path_buf(), run_directory.to_path_buf(), config, state).map(Some)
+    }
+
+    pub(super) fn new(
+        store: &Store,
+        directory: PathBuf,
+        run_directory: PathBuf,
+        config: Config,
+        state: State,
+    ) -> Result<Self> {
+        // What it prints may be more than belongs in memory.
+        let log_directory =
+            if config.is_brief() { store.volatile_place(&config.scratch)? } else { directory.clone() };
+        Ok(Container { directory, run_directory, log_directory, config, state })
     }
 
     /// What it is.
@@ -57,9 +70,14 @@ impl Container {
         &self.state
     }
 
-    /// Its directory, in which its log is.
+    /// Its directory.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Where its [log](crate::log) is.
+    pub fn log_directory(&self) -> &Path {
+        &self.log_directory
     }
 
     /// Its bundle, for an OCI runtime.

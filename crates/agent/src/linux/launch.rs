@@ -32,8 +32,7 @@ impl Agent {
         size: Option<Size>,
         exec: Option<Exec>,
     ) -> Result<Client> {
-        let shims = self.shims()?;
-        let program = Sealed::get(shims.iter())?;
+        let program = Sealed::get(self.program_directory(), || self.shims())?;
         let log = container.shim_log();
         let errors = File::options().create(true).append(true).open(&log).doing("open", log)?;
         let (ours, theirs) = UnixStream::pair().doing("create", "a socket")?;

@@ -15,12 +15,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::error::{IoContext as _, Result};
 use crate::model::Identity;
 
-/// Changes with every boot.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
 /// Names this boot.
 pub(crate) fn boot() -> Result<String> {
-    Ok(fs::read_to_string(BOOT_ID).doing("read", BOOT_ID)?.trim().to_owned())
+    // Linux tells boots apart.
+    Ok(layerstone_store::attach::boot()?.unwrap_or_default())
 }
 
 /// What `/proc/PID/stat` says.

@@ -1,49 +1,72 @@
-//! The program that shims run: a copy of this one in memory, which nobody can write to.
+//! The program that shims run: a copy of this one that no container can write to.
 //!
 //! For a moment a container's first process runs the shim's program, before it executes its own. Through `/proc/PID/exe` of that
 //! moment a container could write to the program's file, and with it take over the host (CVE-2019-5736). So shims run from a
-//! sealed memory file. It is made once and shared: every shim that runs has it as its executable, and the next is started
-//! from there.
+//! copy, and see it where nothing can be written: through an overlay that has no upper layer, and is mounted nowhere. One copy in the
+//! runtime directory serves all shims. It is a copy, and not the program's own file below the overlay, because through an
+//! overlay that file would not count as busy: copying another version over it would change the program of shims that run.
+//!
+//! Where the kernel makes no such overlay, the copy is a sealed memory file, shared by all shims that run at the same time.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
+use rustix::fs::{
+    MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, fcntl_get_seals, fstatfs,
+    fstatvfs, memfd_create, open, openat,
+};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
 
+use super::agent::private_directory;
+use super::files::if_there;
 use super::process;
 use crate::error::{Error, IoContext as _, Result};
 use crate::model::Identity;
+
+/// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+const OVERLAY: i64 = 0x794c_7630;
 
 /// What keeps a memory file as it is.
 fn seals() -> SealFlags {
     SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE
 }
 
-/// A sealed copy of this program.
+/// A copy of this program that cannot be written to.
 #[derive(Debug)]
 pub(crate) struct Sealed(File);
 
 impl Sealed {
-    /// The copy that one of the processes `shims` runs from, if it is of this program; otherwise a new one.
-    pub(crate) fn get<'a>(shims: impl Iterator<Item = &'a Identity>) -> Result<Self> {
+    /// The copy that is in `directory`, which is of this boot and belongs to this module; a new one if there is none of this program. `shims` tells
+    /// the processes that may run from a memory file with it.
+    pub(crate) fn get(directory: &Path, shims: impl FnOnce() -> Result<Vec<Identity>>) -> Result<Self> {
         let path = Path::new("/proc/self/exe");
-        let own = File::open(path).doing("open", path)?;
+        let mut own = File::open(path).doing("open", path)?;
         if is_sealed(&own) {
             return Ok(Sealed(own));
         }
         let name = name_of(&own)?;
-        for shim in shims {
-            if let Some(copy) = of_process(shim, &name)? {
+        let copies = directory.join("copies");
+        let copy = copies.join(&name);
+        if !copy.try_exists().doing("look for", &copy)? {
+            keep_copy(&mut own, directory, &name)?;
+        }
+        if let Ok(shown) = read_only(&copies, &directory.join("nothing"), &name) {
+            return Ok(Sealed(shown));
+        }
+        for shim in shims()? {
+            if let Some(copy) = of_process(&shim, &name)? {
                 return Ok(copy);
             }
         }
-        Self::make(own, &name)
+        Self::in_memory(own, &name)
     }
 
-    fn make(mut own: File, name: &str) -> Result<Self> {
+    fn in_memory(mut own: File, name: &str) -> Result<Self> {
         let failed = |doing| {
             move |errno: rustix::io::Errno| Error::Io {
                 doing,
@@ -54,9 +77,7 @@ impl Sealed {
         let copy =
             memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(failed("create"))?;
         let mut copy = File::from(copy);
-        let loaded = loaded_part(&mut own).doing("read", "/proc/self/exe")?;
-        own.seek(SeekFrom::Start(0)).doing("read", "/proc/self/exe")?;
-        std::io::copy(&mut own.take(loaded), &mut copy).doing("copy the program to", "a memory file")?;
+        copy_loaded(&mut own, &mut copy)?;
         fcntl_add_seals(&copy, seals()).map_err(failed("seal"))?;
         // One that was opened for writing cannot be executed.
         let path = descriptor_path(&copy);
@@ -67,6 +88,61 @@ impl Sealed {
     pub(crate) fn path(&self) -> PathBuf {
         descriptor_path(&self.0)
     }
+}
+
+/// Makes the copy, and removes those of other programs and boots: who runs from them keeps them.
+fn keep_copy(own: &mut File, directory: &Path, name: &str) -> Result<()> {
+    for entry in directory.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten() {
+        let path = entry.doing("list", directory)?.path();
+        if_there(fs::remove_dir_all(&path)).doing("remove", path)?;
+    }
+    let copies = &directory.join("copies");
+    private_directory(copies)?;
+    let mut copy = tempfile::NamedTempFile::new_in(copies).doing("create a file in", copies)?;
+    copy_loaded(own, copy.as_file_mut())?;
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o500);
+    copy.as_file().set_permissions(executable).doing("set the mode of", copy.path())?;
+    let path = copies.join(name);
+    match copy.persist(&path) {
+        // Another process has tidied up at the same moment; if its copy is of this program, it is as good.
+        Err(error) if error.error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        persisted => persisted.map(drop).map_err(|error| error.error).doing("write", path),
+    }
+}
+
+/// Opens a file of `directory` through an overlay of it that cannot be written to: it has no upper layer. `nothing` is an empty
+/// directory, because an overlay needs two.
+fn read_only(directory: &Path, nothing: &Path, name: &str) -> Result<File> {
+    private_directory(nothing)?;
+    let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).doing("make", "an overlay")?;
+    let opened = |path: &Path| -> Result<OwnedFd> {
+        open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).doing("open", path)
+    };
+    let (above, below) = (opened(directory)?, opened(nothing)?);
+    // Paths may be too long for an option, or have characters that it treats specially.
+    let layers = format!("/proc/self/fd/{}:/proc/self/fd/{}", above.as_raw_fd(), below.as_raw_fd());
+    fsconfig_set_string(overlay.as_fd(), "source", "layerstone-program").doing("make", "an overlay")?;
+    fsconfig_set_string(overlay.as_fd(), "lowerdir", layers).doing("make", "an overlay")?;
+    fsconfig_create(overlay.as_fd()).doing("make", "an overlay")?;
+    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let mount = fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags).doing("make", "an overlay")?;
+    let file = openat(&mount, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing("open", name)?;
+    let file = File::from(file);
+    if is_sealed(&file) {
+        Ok(file)
+    } else {
+        Err(Error::Unsupported { doing: "seal a program", missing: "read-only overlays".to_owned() })
+    }
+}
+
+/// Copies what is loaded when the program is executed.
+fn copy_loaded(own: &mut File, copy: &mut File) -> Result<()> {
+    let loaded = loaded_part(own).doing("read", "/proc/self/exe")?;
+    own.seek(SeekFrom::Start(0)).doing("read", "/proc/self/exe")?;
+    std::io::copy(&mut own.take(loaded), copy).doing("copy the program to", "its copy")?;
+    Ok(())
 }
 
 /// How much of a program is there to be executed: up to the end of its last segment. What follows are symbols and debugging
@@ -97,8 +173,11 @@ fn descriptor_path(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
 
+/// Nobody can write to the file, on whatever way it is reached from here: it is sealed, or of an overlay without an upper layer.
 fn is_sealed(file: &File) -> bool {
     fcntl_get_seals(file).is_ok_and(|found| found.contains(seals()))
+        || fstatfs(file).is_ok_and(|found| i64::from(found.f_type) == OVERLAY)
+            && fstatvfs(file).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Says which file a copy is of. A file that was replaced or changed has another name.

@@ -235,6 +235,14 @@ impl Store {
         platform::while_detached(self, scratch, work)
     }
 
+    /// The part of [`runtime_root`](Self::runtime_root) that is this store's alone. It may not exist yet.
+    ///
+    /// # Errors
+    /// When the store or the runtime directory cannot be looked at.
+    pub fn own_runtime_dir(&self) -> Result<PathBuf> {
+        platform::own_runtime_dir(self)
+    }
+
     /// The directory for what only concerns this boot; [`with_runtime_dir`](Self::with_runtime_dir) and the
     /// environment come first. It may not exist yet.
     pub fn runtime_root(&self) -> PathBuf {
@@ -246,6 +254,9 @@ impl Store {
 }
 
 /// Names this boot; `None` where boots cannot be told apart.
-pub(crate) fn boot() -> Result<Option<String>> {
+///
+/// # Errors
+/// When the system does not tell.
+pub fn boot() -> Result<Option<String>> {
     platform::this_boot()
 }

@@ -22,6 +22,10 @@ pub(super) fn this_boot() -> Result<Option<String>> {
     Ok(None)
 }
 
+pub(super) fn own_runtime_dir(store: &Store) -> Result<PathBuf> {
+    Ok(store.runtime_root())
+}
+
 pub(super) fn attach(_store: &Store, request: &Request<'_>, _target: &Path) -> Result<Attachment> {
     // So that a request looks the same to the compiler on every system.
     let _ = (&request.what, &request.chain_ids, request.scratch, request.subtree());

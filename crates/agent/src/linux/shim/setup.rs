@@ -92,7 +92,7 @@ fn live(agent: &Agent, start: &Start, container: &mut Container, peers: &mut Vec
 
     let scratch = agent.store().scratch(&container.config.scratch)?;
     // What nobody will see again need not reach the disk: with a busy disk, that is most of the time a short container takes.
-    let options = AttachOptions { volatile: container.config.auto_remove, ..AttachOptions::default() };
+    let options = AttachOptions { volatile: container.config.is_brief(), ..AttachOptions::default() };
     agent.store().attach_scratch(&scratch, &root, options)?;
     let bundle = container.bundle().join("config.json");
     let mut spec: Spec = files::read_json(&bundle)?.ok_or_else(|| Error::NoContainer(start.id.clone()))?;
@@ -102,7 +102,7 @@ fn live(agent: &Agent, start: &Start, container: &mut Container, peers: &mut Vec
         files::write_json(&bundle, &spec, Lasting::Unsynced)?;
     }
 
-    let log = Writer::open(&container.directory, log::FULL)?;
+    let log = Writer::open(container.log_directory(), log::FULL)?;
     let mut runtime = container.runtime()?;
     let (stdio, mut pipes) = output::make(
         container.config.tty,
@@ -142,7 +142,8 @@ fn take_down(agent: &Agent, container: &mut Container, exit: &Exit) -> Result<()
     let mut exit = exit.clone();
     let cgroup = Cgroup::of(&container.config.id)?;
     exit.oom_killed = cgroup.ran_out_of_memory();
-    files::write_json(&container.exit_file(), &exit, Lasting::Synced)?;
+    let lasting = if container.config.is_brief() { Lasting::Unsynced } else { Lasting::Synced };
+    files::write_json(&container.exit_file(), &exit, lasting)?;
     let deleted = container.runtime().and_then(|mut runtime| runtime.delete());
     if let Err(error) = deleted {
         // What the runtime cannot take away is taken away without it.

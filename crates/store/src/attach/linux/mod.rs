@@ -41,6 +41,10 @@ pub(super) fn this_boot() -> Result<Option<String>> {
     runtime::boot().map(Some)
 }
 
+pub(super) fn own_runtime_dir(store: &Store) -> Result<PathBuf> {
+    runtime::directory(store, &store.runtime_root())
+}
+
 /// What a record is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Worth {

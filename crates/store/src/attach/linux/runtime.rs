@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use layerstone_oci::Digest;
 use serde::{Deserialize, Serialize};
@@ -200,7 +201,7 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T>
 
 /// The store's own part of the runtime directory. It goes by the directory itself, not by its name: a store has many
 /// names (links, bind mounts), and each layer is to be mounted once.
-fn directory(store: &Store, root: &Path) -> Result<PathBuf> {
+pub(super) fn directory(store: &Store, root: &Path) -> Result<PathBuf> {
     let metadata = fs::metadata(store.root()).doing("look at", store.root())?;
     let mut identity = [0; 16];
     identity[..8].copy_from_slice(&metadata.dev().to_le_bytes());
@@ -212,7 +213,12 @@ fn directory(store: &Store, root: &Path) -> Result<PathBuf> {
 
 /// Names this boot.
 pub(crate) fn boot() -> Result<String> {
-    Ok(fs::read_to_string(BOOT_ID).doing("read", BOOT_ID)?.trim().to_owned())
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(boot.clone());
+    }
+    let boot = fs::read_to_string(BOOT_ID).doing("read", BOOT_ID)?.trim().to_owned();
+    Ok(BOOT.get_or_init(|| boot).clone())
 }
 
 /// Names a mount namespace.

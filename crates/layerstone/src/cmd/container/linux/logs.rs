@@ -21,7 +21,7 @@ pub(super) fn run(app: &App, args: &Logs) -> Result<()> {
     let container = agent.find(&args.container)?;
     let since = args.since.as_deref().map(since).transpose()?;
     let wanted = |record: &Record| since.is_none_or(|since| record.time >= since);
-    let mut reader = Reader::open(container.directory())?;
+    let mut reader = Reader::open(container.log_directory())?;
     let mut printer = Printer { json: app.json, timestamps: args.timestamps, line_open: false };
 
     match args.tail {
