@@ -66,7 +66,7 @@ impl Store {
                 found.push(Leftover { bytes: usage::of(&path)?, path, lock: None });
             }
         }
-        for path in self.past_volatile()? {
+        for path in self.volatile_leftovers()? {
             found.push(Leftover::of(path)?);
         }
         let blobs = self.root().join("blobs").join("sha256");

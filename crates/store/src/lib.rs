@@ -52,6 +52,6 @@ pub use layer::{Description, StoredLayer};
 pub use pipe::PipeReader;
 pub use remove::RemovedImage;
 pub use root::Store;
-pub use scratch::{Scratch, ScratchDescription};
+pub use scratch::{DiscardedScratch, Scratch, ScratchDescription};
 pub use unpack::UnpackOptions;
 pub use upper::UpperLayer;

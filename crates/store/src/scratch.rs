@@ -24,7 +24,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::image::StoredImage;
 use crate::leftovers::remove_tree;
 use crate::root::{
-    Store, read_dir_or_empty, read_json, sync_directory, write_staged_json, write_unsynced_json,
+    SharedLock, Store, read_dir_or_empty, read_json, sync_directory, write_staged_json, write_unsynced_json,
 };
 
 /// Name of the file that says what a scratch is.
@@ -217,11 +217,16 @@ impl Store {
         Ok(names.filter(|name| check_name(name).is_ok()).collect())
     }
 
-    /// The volatile scratches of earlier boots.
-    pub(crate) fn past_volatile(&self) -> Result<Vec<PathBuf>> {
+    /// What is left of volatile scratches: those of earlier boots, and those of this one that are half made or half removed.
+    /// Only right while the store is held alone, because whoever makes or removes one holds it too.
+    pub(crate) fn volatile_leftovers(&self) -> Result<Vec<PathBuf>> {
         let Some(root) = self.volatile_root()? else { return Ok(Vec::new()) };
         let all = root.parent().map_or_else(|| Ok(Vec::new()), read_dir_or_empty)?;
-        Ok(all.into_iter().map(|entry| entry.path()).filter(|path| *path != root).collect())
+        let mut left: Vec<PathBuf> =
+            all.into_iter().map(|entry| entry.path()).filter(|path| *path != root).collect();
+        let own = read_dir_or_empty(&root)?.into_iter().map(|entry| entry.path());
+        left.extend(own.filter(|path| !path.join(DESCRIPTION).exists()));
+        Ok(left)
     }
 
     /// All scratches, by name.
@@ -254,9 +259,8 @@ impl Store {
     /// When there is none, it is attached, or it cannot be removed.
     pub fn remove_scratch(&self, name: &str) -> Result<()> {
         check_name(name)?;
-        if let Some(path) = self.volatile_root()?.map(|root| root.join(name)).filter(|path| path.is_dir()) {
-            let _shared = self.lock_shared()?;
-            return self.remove_volatile(name, &path);
+        if let Some(discarded) = self.discard_volatile_scratch(name)? {
+            return discarded.remove();
         }
         let scratch = self.scratch(name)?;
         let _shared = self.lock_shared()?;
@@ -269,14 +273,42 @@ impl Store {
         remove_tree(&aside)
     }
 
-    /// Removes a volatile scratch, also one whose maker died on the way. Without its description it is not there any more, so
-    /// that goes first.
-    fn remove_volatile(&self, name: &str, path: &Path) -> Result<()> {
+    /// Makes a volatile scratch vanish, also one whose maker died on the way. What it held is still to be removed, which may
+    /// take much longer. `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// When it is attached, or the system refuses.
+    pub fn discard_volatile_scratch(&self, name: &str) -> Result<Option<DiscardedScratch>> {
+        check_name(name)?;
+        let Some(path) = self.volatile_root()?.map(|root| root.join(name)).filter(|path| path.is_dir())
+        else {
+            return Ok(None);
+        };
+        let shared = self.lock_shared()?;
+        // Without its description it is not there any more.
         let description = path.join(DESCRIPTION);
         if description.exists() {
             let scratch = self.scratch(name)?;
             self.while_detached(&scratch, || fs::remove_file(&description).doing("remove", &description))?;
         }
-        remove_tree(path)
+        Ok(Some(DiscardedScratch { path, _shared: shared }))
+    }
+}
+
+/// What a scratch has held that nobody can see any more. If this is dropped, or its process dies, a garbage collection removes it.
+#[derive(Debug)]
+#[must_use = "what it held takes disk space until it is removed"]
+pub struct DiscardedScratch {
+    path: PathBuf,
+    _shared: SharedLock,
+}
+
+impl DiscardedScratch {
+    /// Removes it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn remove(self) -> Result<()> {
+        remove_tree(&self.path)
     }
 }

@@ -80,7 +80,27 @@ fn one_whose_maker_has_died_on_the_way_is_in_nobodys_way() {
     fs::remove_file(scratch.path().join("scratch.json")).unwrap();
 
     assert!(store.scratches().unwrap().is_empty());
-    assert!(store.gc(GcOptions::default(), &[], &|_| {}).unwrap().layers.is_empty());
     store.remove_scratch("work").unwrap();
+    let scratch = store.create_volatile_scratch("work", &image).unwrap();
+    fs::remove_file(scratch.path().join("scratch.json")).unwrap();
+    assert_eq!(store.gc(GcOptions::default(), &[], &|_| {}).unwrap().staging.len(), 1);
     store.create_volatile_scratch("work", &image).unwrap();
+}
+
+#[test]
+fn one_that_was_discarded_is_gone_before_it_is_removed() {
+    let fixture = fixture();
+    let store = &fixture.store;
+    let image = store.image("a", None).unwrap();
+    let scratch = store.create_volatile_scratch("work", &image).unwrap();
+    fs::write(scratch.upper().join("file"), vec![1; 100_000]).unwrap();
+
+    let discarded = store.discard_volatile_scratch("work").unwrap().unwrap();
+    assert!(store.scratches().unwrap().is_empty());
+    // Nothing is collected while somebody removes it.
+    assert!(matches!(store.gc(GcOptions::default(), &[], &|_| {}), Err(Error::InUse { .. })));
+    drop(discarded);
+    let outcome = store.gc(GcOptions::default(), &[], &|_| {}).unwrap();
+    assert!(outcome.bytes_freed > 100_000 && !scratch.path().exists());
+    assert!(store.discard_volatile_scratch("work").unwrap().is_none());
 }

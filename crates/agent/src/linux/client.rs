@@ -208,6 +208,14 @@ impl Client {
         Error::ShimDied { name: self.name.clone(), said: String::from_utf8_lossy(tail).trim().to_owned() }
     }
 
+    /// The container has ended; its shim may still be busy with removing what it has written, which nobody has to wait for.
+    fn reap_later(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Without it, it stays a zombie until this process ends.
+            let _ = std::thread::Builder::new().spawn(move || child.wait());
+        }
+    }
+
     fn reap(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.wait();
@@ -231,7 +239,7 @@ impl Client {
                     Kind::Stderr => write_out(&mut io::stderr().lock(), &payload, &self.name)?,
                     Kind::StdinTaken => under_way = usize::saturating_sub(under_way, 1),
                     Kind::Exit => {
-                        self.reap();
+                        self.reap_later();
                         return Ok(Ended::Exit(json(&payload)?));
                     }
                     Kind::Failed => return Err(self.failed(&payload)),

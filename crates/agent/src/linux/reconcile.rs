@@ -5,7 +5,7 @@
 //! notes that it has stopped. The shim's own clean-up and this one are the same steps, so it does not matter where the shim
 //! was when it died.
 
-use layerstone_store::Store;
+use layerstone_store::{DiscardedScratch, Store};
 
 use super::cgroup::Cgroup;
 use super::container::Container;
@@ -93,9 +93,22 @@ pub(super) fn detach(store: &Store, container: &Container) -> Result<()> {
 
 /// Removes a container that does not run: its scratch first, so that nothing is left that no container leads to.
 pub(super) fn remove(store: &Store, container: &Container) -> Result<()> {
-    match store.remove_scratch(&container.config.scratch) {
-        Ok(()) | Err(layerstone_store::Error::NoScratch(_)) => {}
-        Err(error) => return Err(error.into()),
+    match vanish(store, container)? {
+        Some(scratch) => Ok(scratch.remove()?),
+        None => Ok(()),
     }
-    super::agent::remove_directory(&container.directory)
+}
+
+/// The same, but what it has written need not be removed yet, which may take longer than all the rest.
+pub(super) fn vanish(store: &Store, container: &Container) -> Result<Option<DiscardedScratch>> {
+    let scratch = &container.config.scratch;
+    let discarded = store.discard_volatile_scratch(scratch)?;
+    if discarded.is_none() {
+        match store.remove_scratch(scratch) {
+            Ok(()) | Err(layerstone_store::Error::NoScratch(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    super::agent::remove_directory(&container.directory)?;
+    Ok(discarded)
 }

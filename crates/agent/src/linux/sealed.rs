@@ -15,8 +15,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, fcntl_get_seals, fstatfs,
-    fstatvfs, memfd_create, open, openat,
+    FsWord, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, fcntl_get_seals,
+    fstatfs, fstatvfs, memfd_create, open, openat,
 };
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
@@ -29,7 +29,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::model::Identity;
 
 /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
-const OVERLAY: i64 = 0x794c_7630;
+const OVERLAY: FsWord = 0x794c_7630;
 
 /// What keeps a memory file as it is.
 fn seals() -> SealFlags {
@@ -176,7 +176,7 @@ fn descriptor_path(file: &File) -> PathBuf {
 /// Nobody can write to the file, on whatever way it is reached from here: it is sealed, or of an overlay without an upper layer.
 fn is_sealed(file: &File) -> bool {
     fcntl_get_seals(file).is_ok_and(|found| found.contains(seals()))
-        || fstatfs(file).is_ok_and(|found| i64::from(found.f_type) == OVERLAY)
+        || fstatfs(file).is_ok_and(|found| found.f_type == OVERLAY)
             && fstatvfs(file).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 

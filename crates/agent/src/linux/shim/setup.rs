@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 
-use layerstone_store::AttachOptions;
+use layerstone_store::{AttachOptions, DiscardedScratch};
 
 use super::events::{Events, Peer, reap_others, watch};
 use super::output;
@@ -59,7 +59,9 @@ pub(super) fn run_container(agent: &Agent, start: &Start, mut conn: Conn) -> Res
         }
     }
     say_the_rest(&mut peers);
-    outcome.and(taken_down)
+    // Nobody has to wait for this.
+    let removed = taken_down.and_then(|scratch| Ok(scratch.map_or(Ok(()), DiscardedScratch::remove)?));
+    outcome.and(removed)
 }
 
 fn failure(error: &Error) -> Failure {
@@ -136,8 +138,9 @@ fn live(agent: &Agent, start: &Start, container: &mut Container, peers: &mut Vec
     ended
 }
 
-/// Notes how it ended, and takes away everything that it needed to run.
-fn take_down(agent: &Agent, container: &mut Container, exit: &Exit) -> Result<()> {
+/// Notes how it ended, and takes away everything that it needed to run. What is left to be removed of a container that goes with
+/// its end is returned.
+fn take_down(agent: &Agent, container: &mut Container, exit: &Exit) -> Result<Option<DiscardedScratch>> {
     let _lock = container.lock()?;
     let mut exit = exit.clone();
     let cgroup = Cgroup::of(&container.config.id)?;
@@ -167,10 +170,7 @@ fn take_down(agent: &Agent, container: &mut Container, exit: &Exit) -> Result<()
     container.state.rootfs = None;
     container.state.exit = Some(exit);
     container.write_state()?;
-    if container.config.auto_remove {
-        reconcile::remove(agent.store(), container)?;
-    }
-    Ok(())
+    if container.config.auto_remove { reconcile::vanish(agent.store(), container) } else { Ok(None) }
 }
 
 /// Runs another process in a container.
