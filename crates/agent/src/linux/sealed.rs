@@ -92,22 +92,26 @@ impl Sealed {
 
 /// Makes the copy, and removes those of other programs and boots: who runs from them keeps them.
 fn keep_copy(own: &mut File, directory: &Path, name: &str) -> Result<()> {
-    for entry in directory.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten() {
-        let path = entry.doing("list", directory)?.path();
+    let all = directory.parent().unwrap_or(directory);
+    private_directory(all)?;
+    // Many containers may be the first at once.
+    let lock = File::open(all).doing("open", all)?;
+    lock.lock().doing("lock", all)?;
+    let copies = &directory.join("copies");
+    let path = copies.join(name);
+    if path.try_exists().doing("look for", &path)? {
+        return Ok(());
+    }
+    for entry in fs::read_dir(all).doing("list", all)? {
+        let path = entry.doing("list", all)?.path();
         if_there(fs::remove_dir_all(&path)).doing("remove", path)?;
     }
-    let copies = &directory.join("copies");
     private_directory(copies)?;
     let mut copy = tempfile::NamedTempFile::new_in(copies).doing("create a file in", copies)?;
     copy_loaded(own, copy.as_file_mut())?;
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o500);
     copy.as_file().set_permissions(executable).doing("set the mode of", copy.path())?;
-    let path = copies.join(name);
-    match copy.persist(&path) {
-        // Another process has tidied up at the same moment; if its copy is of this program, it is as good.
-        Err(error) if error.error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        persisted => persisted.map(drop).map_err(|error| error.error).doing("write", path),
-    }
+    copy.persist(&path).map(drop).map_err(|error| error.error).doing("write", path)
 }
 
 /// Opens a file of `directory` through an overlay of it that cannot be written to: it has no upper layer. `nothing` is an empty

@@ -116,6 +116,13 @@ impl Host {
         assert!(left.is_empty(), "files of running containers are left: {left:?}");
         // A shim says that it has done everything just before it ends.
         until("the last shim has ended", || self.processes().is_empty());
+        // What brief containers have written is removed last.
+        let below =
+            |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let scratches = below(self.path("store/volatile")).flat_map(below);
+        let notes = below(self.path("run")).flat_map(|own| below(own.join("brief"))).flat_map(below);
+        let left: Vec<_> = scratches.chain(notes).collect();
+        assert!(left.is_empty(), "files of brief containers are left: {left:?}");
     }
 
     /// The ids of containers that were ever seen by this: those that are there.

@@ -114,6 +114,8 @@ impl Runtime for Youki {
         fs::create_dir_all(&own).doing("create", &own)?;
         let mut for_library = spec.clone();
         for_library.process = as_root(&spec.process);
+        // Installed by the executor; it would only be read again.
+        for_library.linux.seccomp = None;
         files::write_json(&own.join("config.json"), &for_library, Lasting::Unsynced)?;
 
         let (builder, console) = self.builder(stdio)?;
