@@ -33,12 +33,37 @@ pub fn main() -> Result<ExitCode> {
         ["once", root, runtime] => once(Path::new(root), runtime),
         ["bare", bundle, state] => bare(Path::new(bundle), Path::new(state)),
         ["--stress", count, at_once] => stress(count.parse()?, at_once.parse()?).map(|()| ExitCode::SUCCESS),
-        _ => bench().map(|()| ExitCode::SUCCESS),
+        ["--here"] => bench().map(|()| ExitCode::SUCCESS),
+        _ => match private_namespace()? {
+            Some(code) => Ok(code),
+            None => bench().map(|()| ExitCode::SUCCESS),
+        },
     }
 }
 
+/// crun refuses hosts that have both versions of control groups. For it, everything is measured where the mount of version 2 is
+/// not seen; `None` where that is not needed.
+fn private_namespace() -> Result<Option<ExitCode>> {
+    const UNIFIED: &str = "/sys/fs/cgroup/unified";
+    if find("crun").is_none() || !Path::new(UNIFIED).is_dir() {
+        return Ok(None);
+    }
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg(format!("umount {UNIFIED} && exec \"$0\" --here"))
+        .arg(std::env::current_exe()?)
+        .status()?;
+    Ok(Some(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))))
+}
+
+/// Where runtimes keep what is of this boot only: in memory, as `/run` is. All contenders have theirs there.
+fn runtime_directory() -> Result<tempfile::TempDir> {
+    Ok(tempfile::Builder::new().prefix("layerstone-bench-").tempdir_in("/dev/shm")?)
+}
+
 fn agent(root: &Path) -> Result<Agent> {
-    Ok(Agent::open(Store::open(root)?.with_runtime_dir(root.with_extension("run")))?)
+    let run = fs::read_link(root.with_extension("run"))?;
+    Ok(Agent::open(Store::open(root)?.with_runtime_dir(run))?)
 }
 
 fn options(runtime: &str, command: &[&str]) -> RunOptions {
@@ -85,11 +110,13 @@ fn bare(bundle: &Path, state: &Path) -> Result<ExitCode> {
 
 struct Work {
     directory: tempfile::TempDir,
+    run: tempfile::TempDir,
 }
 
 impl Work {
     fn new() -> Result<Self> {
-        let work = Work { directory: tempfile::tempdir()? };
+        let work = Work { directory: tempfile::tempdir()?, run: runtime_directory()? };
+        std::os::unix::fs::symlink(work.run.path(), work.root().with_extension("run"))?;
         let archive = work.path("image.tar");
         image(Path::new("/bin/busybox"), &archive)?;
         let store = Store::create(work.root())?;
@@ -145,7 +172,7 @@ fn bench() -> Result<()> {
     let root = work.root();
     let runc = find("runc").ok_or("runc is not installed")?;
     let external = |program: PathBuf, name: &'static str| -> Result<_> {
-        let (bundle, state) = (work.bundle(name)?, work.path(&format!("{name}-state")));
+        let (bundle, state) = (work.bundle(name)?, work.run.path().join(format!("{name}-state")));
         Ok(move || {
             let id = format!("bench-{name}");
             succeeds(
@@ -160,7 +187,7 @@ fn bench() -> Result<()> {
         })
     };
     let bare_bundle = work.bundle("bare")?;
-    let state = work.path("bare-state");
+    let state = work.run.path().join("bare-state");
     fs::create_dir(&state)?;
     let with_runc = runc.clone();
     let mut contenders = vec![
@@ -184,9 +211,9 @@ fn bench() -> Result<()> {
     let of = |name: &str| medians.get(name).map(|sample| sample.seconds);
     let mut report = Report::default();
     report.row("create, run `true`, remove: time", of("run")? * 1000.0, " ms", Goal::None);
-    report.row("... against runc run", of("run")? / of("runc")?, "x", Goal::AtMost(1.0));
+    report.row("... against runc run", of("run")? / of("runc")?, "x", Goal::AtMost(0.6));
     match medians.find("crun") {
-        Some(crun) => report.row("... against crun run", of("run")? / crun.seconds, "x", Goal::AtMost(1.5)),
+        Some(crun) => report.row("... against crun run", of("run")? / crun.seconds, "x", Goal::AtMost(1.0)),
         None => report.missing("... against crun run", &without_crun),
     }
     report.row(
@@ -199,7 +226,7 @@ fn bench() -> Result<()> {
         "... more than libcontainer alone",
         (of("run")? - of("libcontainer")?) * 1000.0,
         " ms",
-        Goal::None,
+        Goal::AtMost(60.0),
     );
     memory(&root, &mut report)?;
     report.print("containers");
@@ -235,7 +262,7 @@ fn memory(root: &Path, report: &mut Report) -> Result<()> {
         "memory of a container's shim, private",
         mib(private) / SLEEPERS as f64,
         " MiB",
-        Goal::AtMost(2.0),
+        Goal::AtMost(1.0),
     );
     Ok(())
 }
