@@ -56,7 +56,7 @@ impl Container {
     ) -> Result<Self> {
         // What it prints may be more than belongs in memory.
         let log_directory =
-            if config.is_brief() { store.volatile_place(&config.scratch)? } else { directory.clone() };
+            if config.auto_remove { store.volatile_place(&config.scratch)? } else { directory.clone() };
         Ok(Container { directory, run_directory, log_directory, config, state })
     }
 

@@ -8,12 +8,12 @@ use crate::host::{Host, RUNTIMES, cgroups_of, until, wait};
 /// How often each kind of crash is tried.
 const ROUNDS: u64 = 20;
 
-fn kill(pid: i64) {
+pub(crate) fn kill(pid: i64) {
     let done = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(done.success(), "kill -9 {pid}");
 }
 
-fn is_alive(pid: i64) -> bool {
+pub(crate) fn is_alive(pid: i64) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z")))
 }
