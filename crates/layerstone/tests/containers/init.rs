@@ -53,7 +53,7 @@ fn with_an_init_exit_codes_and_what_is_seen_are_those_of_the_program() {
                 called.stderr
             );
         }
-        assert_eq!(run(&[], &["nope"]).code, 127, "{runtime}");
+        assert_ne!(run(&[], &["nope"]).code, 0, "{runtime}");
         assert_eq!(run(&["-u", "anna"], &["id", "-u"]).text(), "1001\n");
         assert_eq!(
             run(&["-u", "anna", "--read-only"], &["sh", "-c", "echo x > /tmp/x; cat /tmp/x"]).text(),
@@ -63,8 +63,12 @@ fn with_an_init_exit_codes_and_what_is_seen_are_those_of_the_program() {
         let without = host.call(&[&["run", "--rm", "--runtime", runtime, "box"], &masks[..]].concat());
         assert_eq!(run(&[], &masks), without, "{runtime}");
     }
-    // Only the built-in runtime asks the kernel whether a file can be executed before the container counts as started.
-    assert_eq!(host.call(&["run", "--rm", "--init", "box", "/bin/plain"]).code, 126);
+    // Only with the built-in one is a program that cannot be executed known as such: others have their own words for it.
+    for (program, code) in [("nope", 127), ("/bin/plain", 126)] {
+        let called = host.call(&["run", "--rm", "--init", "box", program]);
+        assert_eq!(called.code, code);
+        assert!(called.stderr.contains(program), "{}", called.stderr);
+    }
     host.assert_clean();
 }
 
