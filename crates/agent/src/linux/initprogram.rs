@@ -8,8 +8,9 @@ use crate::error::{Error, Result};
 use crate::spec::Mount;
 
 /// Programs that do it, and take the program to execute after `--`.
-// Debian has both kinds of tini.
-const PROGRAMS: [&str; 5] = ["catatonit", "tini-static", "tini", "docker-init", "dumb-init"];
+// Debian has both kinds of tini. It comes first, under both its names, because it is most like the built-in init: catatonit leaves
+// signals blocked in the program.
+const PROGRAMS: [&str; 5] = ["tini-static", "tini", "docker-init", "catatonit", "dumb-init"];
 /// Where they are, besides the directories of `PATH`.
 const DIRECTORIES: [&str; 7] = [
     "/usr/local/bin",
