@@ -36,9 +36,14 @@ impl Agent {
     /// When this process is not root: namespaces, mounts and control groups need it.
     pub fn open(store: Store) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
+            let missing = super::probe::missing();
             return Err(Error::Unsupported {
                 doing: "run containers as an ordinary user",
-                missing: "mounts, namespaces and control groups need root".to_owned(),
+                missing: if missing.is_empty() {
+                    "nothing that was looked for, but this version does it as root only".to_owned()
+                } else {
+                    missing.join("; ")
+                },
             });
         }
         let root = store.root().canonicalize().doing("find", store.root())?.join("containers");

@@ -46,6 +46,16 @@ fn hierarchies() -> Result<Vec<Hierarchy>> {
     Ok(found)
 }
 
+/// Where hierarchies are mounted in which a container has a group: those of version 1 with controllers, or the one of version 2.
+pub(crate) fn mount_points() -> Result<Vec<PathBuf>> {
+    let all = hierarchies()?;
+    let named =
+        |hierarchy: &Hierarchy| hierarchy.controllers.iter().any(|option| option.starts_with("name="));
+    let has_first = all.iter().any(|hierarchy| !hierarchy.unified && !named(hierarchy));
+    let used = all.into_iter().filter(|hierarchy| hierarchy.unified != has_first && !named(hierarchy));
+    Ok(used.map(|hierarchy| hierarchy.point).collect())
+}
+
 /// A container's control group.
 #[derive(Debug)]
 pub(crate) struct Cgroup {
@@ -157,7 +167,8 @@ impl Cgroup {
                 loop {
                     match fs::remove_dir(&path) {
                         Ok(()) => break,
-                        Err(error) if is_gone(&error) => break,
+                        // What is not there cannot be removed from a hierarchy that is read-only either.
+                        Err(error) if is_gone(&error) || !path.exists() => break,
                         // Processes that are ending count a moment longer.
                         Err(error)
                             if error.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline =>

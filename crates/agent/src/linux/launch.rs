@@ -40,7 +40,7 @@ impl Agent {
                 // Nobody else looks after what it has left. The error that led here is the one to tell.
                 let _ = self.find(&container.config.id);
             }
-            return Err(error);
+            return Err(explained(error));
         }
         Ok(client)
     }
@@ -82,5 +82,20 @@ impl Agent {
         };
         conn.send_json(Kind::Start, &start);
         Ok((conn, child))
+    }
+}
+
+/// A failure to set a container up may be the host's: then what it lacks says more than the step that failed.
+fn explained(error: Error) -> Error {
+    if !matches!(error, Error::Shim { code: crate::error::EXIT_FAILED, .. }) {
+        return error;
+    }
+    let missing = super::probe::missing();
+    if missing.is_empty() {
+        return error;
+    }
+    Error::Unsupported {
+        doing: "run containers",
+        missing: format!("{} ({})", missing.join("; "), error.in_one_line()),
     }
 }

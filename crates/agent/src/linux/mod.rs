@@ -10,6 +10,7 @@ mod files;
 mod frame;
 mod initprogram;
 mod launch;
+mod probe;
 mod process;
 mod reconcile;
 mod runtime;
@@ -23,6 +24,7 @@ pub use cgroup::Usage;
 pub use client::{Attached, Client, Ended, Signals};
 pub use container::Container;
 pub use exec::ExecOptions;
+pub use probe::missing;
 pub use shim::shim_main;
 pub use stats::{NetworkUsage, Stats};
 

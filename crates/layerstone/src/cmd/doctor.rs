@@ -33,6 +33,8 @@ pub(crate) fn run(app: &App) -> Result<()> {
             hint: capability.hint,
         });
     }
+    #[cfg(target_os = "linux")]
+    lines.push(containers_line());
     app.print(&lines, |out| {
         for line in &lines {
             let state = if line.ok { "ok     " } else { "missing" };
@@ -69,5 +71,19 @@ fn store_line(app: &App) -> Line {
             detail: format!("{place}: {error}"),
             hint: Some("choose another store with --root, or run as its owner".into()),
         },
+    }
+}
+
+/// Whether containers can be run.
+#[cfg(target_os = "linux")]
+fn containers_line() -> Line {
+    let missing = layerstone_agent::missing();
+    let ok = missing.is_empty();
+    Line {
+        name: "containers".to_owned(),
+        ok,
+        required: false,
+        detail: if ok { "they can be run".to_owned() } else { missing.join("; ") },
+        hint: (!ok).then(|| "run it as root, on a host or in a sandbox that has these".to_owned()),
     }
 }

@@ -10,6 +10,7 @@ mod crash;
 mod health;
 mod host;
 mod init;
+mod missing;
 mod restart;
 mod security;
 mod verbs;

@@ -52,6 +52,9 @@ pub(crate) fn inspect(app: &App, args: &Inspect) -> Result<bool> {
         state: &'a layerstone_agent::model::State,
         spec: serde_json::Value,
     }
+    if !app.existing_store()?.root().join("containers").is_dir() {
+        return Ok(false);
+    }
     // Whoever may not run containers has none.
     let Ok(agent) = agent(app) else { return Ok(false) };
     let container = match agent.find(&args.object) {
