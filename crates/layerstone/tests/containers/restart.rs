@@ -1,6 +1,6 @@
 //! Containers that are started again: by somebody, or by their restart policy.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -111,6 +111,13 @@ fn each_restart_policy_starts_what_it_is_for_and_an_attached_client_sees_every_r
                 assert_eq!(host.ok(&["wait", &name]).text(), "4\n");
             }
         }
+        // What cannot be executed at all is an error, and no end.
+        let called =
+            host.call(&["run", "--name", "nope", "--restart", "always", "--runtime", runtime, "box", "nope"]);
+        assert_eq!(called.code, 127, "{}", called.stderr);
+        let state = host.state("nope");
+        assert_eq!((&state["status"], &state["restarts"]), (&"stopped".into(), &0.into()), "{state}");
+        host.ok(&["rm", "nope"]);
         // What ends well has not failed.
         let fine = "echo run; test -f /second && exit 0; touch /second; exit 1";
         let args = [
@@ -321,6 +328,53 @@ fn a_program_that_is_gone_when_it_is_started_again_has_failed() {
         assert!(called.stderr.contains("once"), "{}", called.stderr);
         assert_eq!(host.state("c")["restarts"], 0);
         host.ok(&["rm", "c"]);
+    }
+    host.assert_clean();
+}
+
+#[test]
+fn a_terminal_is_a_new_one_of_the_same_size_after_a_restart() {
+    const TEST: &str = "a_terminal_is_a_new_one_of_the_same_size_after_a_restart";
+    let Some(host) = Host::new(TEST) else { return };
+    let Some(_) = layerstone_testing::tool(TEST, "script") else { return };
+    for runtime in RUNTIMES {
+        let words = format!(
+            "run -it --restart on-failure:1 --runtime {runtime} box sh -c 'stty size; read a; echo $a; exit 3'"
+        );
+        let mut client = host.typed(&words).spawn().unwrap();
+        let mut out = BufReader::new(client.stdout.take().unwrap());
+        let mut keys = client.stdin.take().unwrap();
+        let mut read = || {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            line.trim().to_owned()
+        };
+        for word in ["first", "second"] {
+            assert_eq!(read(), "33 99", "{runtime}");
+            keys.write_all(format!("{word}\r").as_bytes()).unwrap();
+            // What is typed is shown, and then printed.
+            assert_eq!((read(), read()), (word.to_owned(), word.to_owned()), "{runtime}");
+        }
+        assert_eq!(wait(client, "the client"), 3, "{runtime}");
+    }
+    host.assert_clean();
+}
+
+#[test]
+fn a_shim_does_not_grow_with_each_restart() {
+    let Some(host) = Host::new("a_shim_does_not_grow_with_each_restart") else { return };
+    for runtime in RUNTIMES {
+        host.ok(&failing(&["-d", "--restart", "always", "--name", "c", "--runtime", runtime]));
+        let open_after = |restarts: u64| {
+            until("it waits", || {
+                let state = host.state("c");
+                state.get("init").is_none() && state["restarts"].as_u64().unwrap() == restarts
+            });
+            let shim = host.state("c")["shim"]["pid"].as_i64().unwrap();
+            std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count()
+        };
+        assert_eq!(open_after(1), open_after(4), "{runtime}");
+        host.ok(&["rm", "-f", "c"]);
     }
     host.assert_clean();
 }
