@@ -130,15 +130,13 @@ pub struct Ring {
     kept: Mutex<VecDeque<Event>>,
     /// The id of the newest event.
     newest: watch::Sender<u64>,
-    /// The id after which events are known.
-    first: u64,
 }
 
 impl Default for Ring {
     fn default() -> Self {
         // Ids of a later process are larger than those of an earlier one, as long as that had less than an event a microsecond.
         let first = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
-        Ring { kept: Mutex::default(), newest: watch::Sender::new(first), first }
+        Ring { kept: Mutex::default(), newest: watch::Sender::new(first) }
     }
 }
 
@@ -172,12 +170,12 @@ impl Ring {
         self.newest.subscribe()
     }
 
-    /// Those after `id`, at most `most`. When some of them are gone, the first says so.
+    /// Those after `id`, at most `most`; of 0, all that are kept. When some of them are gone, the first says so.
     pub fn after(&self, id: u64, most: usize) -> Vec<Event> {
         let kept = self.kept();
         let oldest = kept.front().map_or(self.newest() + 1, |event| event.id);
         let mut events = Vec::new();
-        if id.saturating_add(1) < oldest && (id < self.first || kept.len() == KEPT) {
+        if id > 0 && id.saturating_add(1) < oldest {
             events.push(Event {
                 id: oldest - 1,
                 time: Timestamp::now(),
