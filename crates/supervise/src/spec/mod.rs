@@ -215,7 +215,9 @@ impl Spec {
     /// # Errors
     /// When it is not YAML, or a key or value is not one of those that there are; with the line.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        serde_saphyr::from_str(text).map_err(|error| {
+        // As YAML 1.2 has it: `no` and `yes` are words.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let location = error.location();
             Error::Syntax {
                 path: path.to_path_buf(),
