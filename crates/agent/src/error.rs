@@ -116,6 +116,9 @@ pub enum Error {
         /// Its operating system.
         os: String,
     },
+    /// Nobody said how to look at a container's health.
+    #[error("container `{0}` has no health check: neither its image nor --health-cmd said what to execute")]
+    NoHealthCheck(String),
     /// A seccomp profile cannot be applied.
     #[error("the seccomp profile")]
     Seccomp(#[from] crate::seccomp::Error),

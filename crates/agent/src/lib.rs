@@ -24,6 +24,7 @@
 pub mod caps;
 pub mod env;
 mod error;
+pub mod health;
 pub mod id;
 #[cfg(target_os = "linux")]
 mod linux;

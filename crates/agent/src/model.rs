@@ -121,6 +121,11 @@ pub enum Status {
 }
 
 impl Status {
+    /// It runs, is frozen, or will run again in a moment: somebody looks after it.
+    pub fn is_up(self) -> bool {
+        matches!(self, Status::Running | Status::Paused | Status::Restarting)
+    }
+
     /// As people read it.
     pub fn name(self) -> &'static str {
         match self {
@@ -164,6 +169,9 @@ pub struct State {
     /// What was seen of its health, if that is looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// It was made to be started later, by anybody: it is not left over when its maker has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }
 
 /// What a container's health is.
@@ -202,6 +210,17 @@ pub struct HealthLook {
     pub output: String,
 }
 
+impl HealthStatus {
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            HealthStatus::Starting => "starting",
+            HealthStatus::Healthy => "healthy",
+            HealthStatus::Unhealthy => "unhealthy",
+        }
+    }
+}
+
 impl State {
     /// One that is made and no more.
     pub fn created() -> Self {
@@ -216,6 +235,7 @@ impl State {
             restarts: 0,
             stop_wanted: false,
             health: None,
+            kept: false,
         }
     }
 }

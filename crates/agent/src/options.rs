@@ -302,7 +302,7 @@ pub enum OnUnhealthy {
 pub struct HealthCheck {
     /// The program and its arguments. It ends with 0 when all is well.
     pub command: Vec<String>,
-    /// Nanoseconds between two looks.
+    /// Nanoseconds between two looks; 0 for none but those that are asked for.
     pub interval_ns: u64,
     /// Nanoseconds that one may take.
     pub timeout_ns: u64,
@@ -320,7 +320,8 @@ pub struct HealthCheck {
 pub struct HealthOptions {
     /// Not even the image's check is made.
     pub disabled: bool,
-    /// The command: one word is given to a shell, several are executed as they are.
+    /// The command: one word is given to a shell, several are executed as they are. Where the first one is `CMD`, `CMD-SHELL` or
+    /// `NONE`, it says what the others are, as in an image's configuration.
     pub command: Option<Vec<String>>,
     /// See [`HealthCheck`], as all that follow.
     pub interval: Option<std::time::Duration>,

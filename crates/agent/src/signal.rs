@@ -42,6 +42,8 @@ const NAMES: [(&str, i32); 33] = [
 /// The first real-time signal that the C library leaves to programs, and the last one.
 const REALTIME: std::ops::RangeInclusive<i32> = 34..=64;
 
+/// `SIGINT`.
+pub const INT: i32 = 2;
 /// `SIGKILL`.
 pub const KILL: i32 = 9;
 /// `SIGTERM`, which stops a container when its image does not say otherwise.

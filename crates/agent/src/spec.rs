@@ -35,6 +35,9 @@ pub struct Spec {
 pub struct Process {
     /// It has a terminal.
     pub terminal: bool,
+    /// How large that is when the program starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console_size: Option<ConsoleSize>,
     /// Who it runs as.
     pub user: User,
     /// The program and its arguments.
@@ -49,6 +52,15 @@ pub struct Process {
     pub rlimits: Vec<Rlimit>,
     /// Executing never gives it more privileges.
     pub no_new_privileges: bool,
+}
+
+/// `process.consoleSize`, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleSize {
+    /// Rows.
+    pub height: u16,
+    /// Columns.
+    pub width: u16,
 }
 
 /// `process.user`.

@@ -41,6 +41,23 @@ pub struct HistoryEntry {
     pub empty_layer: bool,
 }
 
+/// How the health of a container of an image is looked at, as docker's `HEALTHCHECK` writes it
+/// ([image-spec, config.md, "Healthcheck"](https://github.com/opencontainers/image-spec/blob/main/config.md#properties)). What is
+/// absent or 0 is left to whoever runs the container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Healthcheck {
+    /// `Test`: nothing, `["NONE"]`, `["CMD", program, ...]`, or `["CMD-SHELL", line]`.
+    pub test: Vec<String>,
+    /// `Interval`: nanoseconds between two checks.
+    pub interval_ns: Option<u64>,
+    /// `Timeout`: nanoseconds that a check may take.
+    pub timeout_ns: Option<u64>,
+    /// `StartPeriod`: nanoseconds after the start in which failures do not count.
+    pub start_period_ns: Option<u64>,
+    /// `Retries`: how many failures in a row make a container unhealthy.
+    pub retries: Option<u32>,
+}
+
 impl ImageConfig {
     /// Parses a configuration. It must be a JSON object whose DiffIDs are digests; nothing else is required.
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
@@ -194,6 +211,19 @@ impl ImageConfig {
         let labels = self.execution("Labels").and_then(Value::as_object);
         let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
         labels.into_iter().flatten().filter_map(pair).collect()
+    }
+
+    /// `config.Healthcheck`; `None` when absent or null.
+    pub fn healthcheck(&self) -> Option<Healthcheck> {
+        let check = self.execution("Healthcheck")?.as_object()?;
+        let number = |key| get(check, key).and_then(Value::as_u64).filter(|number| *number > 0);
+        Some(Healthcheck {
+            test: strings(get(check, "Test")).unwrap_or_default(),
+            interval_ns: number("Interval"),
+            timeout_ns: number("Timeout"),
+            start_period_ns: number("StartPeriod"),
+            retries: number("Retries").and_then(|retries| u32::try_from(retries).ok()),
+        })
     }
 
     /// The names in `config.Volumes`.

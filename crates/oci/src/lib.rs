@@ -83,7 +83,7 @@ mod sys;
 pub mod windows_version;
 
 pub use archive::{ArchiveFormat, ArchiveImage, ArchiveWriter, write_archive};
-pub use config::{HistoryEntry, ImageConfig};
+pub use config::{Healthcheck, HistoryEntry, ImageConfig};
 pub use descriptor::{CONTAINERD_NAME_ANNOTATION, Descriptor, REF_NAME_ANNOTATION};
 pub use digest::{Algorithm, ChainId, DiffId, Digest, chain_ids};
 pub use error::{DecodeError, Error, Result, VerifyError};

@@ -219,6 +219,21 @@ impl Agent {
         Ok(container)
     }
 
+    /// A container that was made is to wait until somebody starts it, whoever that is and however long it takes. Otherwise one that
+    /// removes itself, and that its maker has not started before it ended, is left over.
+    ///
+    /// # Errors
+    /// When its state cannot be written.
+    pub fn keep(&self, container: &Container) -> Result<()> {
+        let mut container = container.clone();
+        let Some(_lock) = container.lock()? else {
+            return Err(Error::NoContainer(container.config.id.clone()));
+        };
+        container.reload_state()?;
+        container.state.kept = true;
+        container.write_state()
+    }
+
     /// Removes a container and what was written in it. One that runs is killed first, if `force` says so.
     ///
     /// # Errors
@@ -226,7 +241,7 @@ impl Agent {
     pub fn remove(&self, container: &Container, force: bool) -> Result<()> {
         let mut container = container.clone();
         container.reload_state()?;
-        if matches!(container.state.status, Status::Running | Status::Paused) && !force {
+        if container.state.status.is_up() && !force {
             return Err(container.state_error("remove"));
         }
         if let Some(shim) = container.state.shim.clone().filter(|_| container.state.status != Status::Stopped)
@@ -238,7 +253,12 @@ impl Agent {
         }
         let Some(_lock) = container.lock()? else { return Ok(()) };
         container.reload_state()?;
-        if container.state.status != Status::Stopped {
+        let is_over = container.state.status == Status::Stopped;
+        if container.state.shim.is_some() && !is_over && !force {
+            // Somebody has just started it.
+            return Err(container.state_error("remove"));
+        }
+        if !is_over {
             reconcile::dismantle(&self.store, &container)?;
         }
         reconcile::remove(&self.store, &container)

@@ -11,16 +11,16 @@ use layerstone_layer::view::{LayerView as _, NodeKind};
 use layerstone_layer::{LayerPath, Os};
 use layerstone_store::{ChainLayer, Store, StoredImage};
 
-use super::{cgroup, process};
+use super::{cgroup, initprogram, process};
 use crate::env::{DEFAULT_PATH, Environment};
 use crate::error::{Error, IoContext as _, Result};
 use crate::model::{Config, FORMAT};
-use crate::options::{Limits, Network, RunOptions, RuntimeChoice, Seccomp, Volume, absolute};
+use crate::options::{Limits, Network, RestartPolicy, RunOptions, RuntimeChoice, Seccomp, Volume, absolute};
 use crate::spec::{
     Capabilities, Cpu, DeviceRule, Linux, Memory, Mount, Namespace, Pids, Process, Resources, Rlimit, Root,
     Spec, User, VERSION,
 };
-use crate::{caps, seccomp, signal, user};
+use crate::{caps, health, seccomp, signal, user};
 
 /// podman's limit of processes.
 const DEFAULT_PIDS: i64 = 2048;
@@ -73,6 +73,14 @@ pub(super) fn build(
     if image.os() != Os::Linux {
         return Err(Error::ForeignImage { image: image.name.clone(), os: "Windows".to_owned() });
     }
+    if options.auto_remove && options.restart == RestartPolicy::Always {
+        return Err(Error::Invalid {
+            what: "a restart policy together with --rm",
+            value: options.restart.to_string(),
+            expected: "no or on-failure: what is always started again never has an end after which it could be removed"
+                .to_owned(),
+        });
+    }
     let config = &image.config;
     let command = command(image, options)?;
     let user = options.user.as_deref().or(config.user()).unwrap_or_default().to_owned();
@@ -117,12 +125,16 @@ pub(super) fn build(
         stop_timeout: options.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT),
         runtime: options.runtime.clone(),
         restart: options.restart,
-        health: None,
+        health: health::resolve(&options.health, config.healthcheck().as_ref())?,
         init: options.init,
         labels: options.labels.clone(),
         creator: process::identify_self()?,
     };
-    let spec = spec(&container, image, options, identity, places)?;
+    let mut spec = spec(&container, image, options, identity, places)?;
+    if container.init && container.runtime != RuntimeChoice::Youki {
+        spec.mounts.push(initprogram::mount(&initprogram::find()?));
+        spec.process.args.splice(0..0, initprogram::words());
+    }
     Ok((container, spec))
 }
 
@@ -204,6 +216,7 @@ fn spec(
     };
     let process = Process {
         terminal: container.tty,
+        console_size: None,
         capabilities: capability_sets(&bounding, identity.uid, &explicit),
         user: User { uid: identity.uid, gid: identity.gid, additional_gids: identity.groups },
         args: container.command.clone(),

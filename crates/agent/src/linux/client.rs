@@ -18,7 +18,7 @@ use super::runtime::short_path;
 use super::terminal::{self, DetachKeys, Raw};
 use super::{process, shim};
 use crate::error::{Error, IoContext as _, Result};
-use crate::model::{Exit, Status};
+use crate::model::{Exit, HealthLook, Status};
 use crate::signal;
 
 /// How long a shim may take to answer, or to tidy up after its container was killed.
@@ -112,6 +112,32 @@ impl Client {
     /// When the shim is gone, or the system refuses.
     pub fn kill(&mut self, signal: i32) -> Result<()> {
         self.ask(Request::Kill { signal })
+    }
+
+    /// Asks the container to stop, with its stop signal. It is not started again by itself then; one that only waits for that
+    /// ends at once.
+    ///
+    /// # Errors
+    /// When the shim is gone, or the system refuses.
+    pub fn stop(&mut self) -> Result<()> {
+        self.ask(Request::Stop)
+    }
+
+    /// Looks at the container's health now, and waits for what comes of it. It counts as one of the looks that are made by
+    /// themselves do.
+    ///
+    /// # Errors
+    /// When it has no health check, or does not run.
+    pub fn check(&mut self) -> Result<HealthLook> {
+        self.conn.send_json(Kind::Request, &Request::Check);
+        match self.receive(None)? {
+            (Kind::Look, payload) => json(&payload),
+            (Kind::Answer, payload) => {
+                let message = json::<Answer>(&payload)?.error.unwrap_or_default();
+                Err(Error::Shim { code: crate::error::EXIT_FAILED, message })
+            }
+            (kind, payload) => Err(unexpected(kind, &payload)),
+        }
     }
 
     /// Freezes all processes of the container.
@@ -390,7 +416,7 @@ impl Agent {
     pub fn stop(&self, container: &Container, seconds: Option<u32>) -> Result<bool> {
         let mut container = container.clone();
         container.reload_state()?;
-        if !matches!(container.state.status, Status::Running | Status::Paused) {
+        if !container.state.status.is_up() {
             return Ok(false);
         }
         let Some(shim) = container.state.shim.clone() else { return Ok(false) };
@@ -404,10 +430,7 @@ impl Agent {
             Err(_) if process::wait(&shim, Some(Duration::from_secs(1)))? => return Ok(true),
             client => client?,
         };
-        if container.state.status == Status::Paused {
-            gone(client.resume(), &shim)?;
-        }
-        gone(client.kill(container.config.stop_signal), &shim)?;
+        gone(client.stop(), &shim)?;
         let seconds = seconds.unwrap_or(container.config.stop_timeout);
         if process::wait(&shim, Some(Duration::from_secs(seconds.into())))? {
             return Ok(true);
@@ -420,7 +443,22 @@ impl Agent {
         Err(Error::Timeout { what, seconds: PATIENCE.as_secs() })
     }
 
-    /// Waits until a container has ended.
+    /// Stops a container, if it runs, and starts it again.
+    ///
+    /// # Errors
+    /// When it removes itself as soon as it has stopped, does not stop, or cannot be started.
+    pub fn restart(&self, container: &Container, seconds: Option<u32>) -> Result<Client> {
+        let mut container = container.clone();
+        container.reload_state()?;
+        if container.config.auto_remove && container.state.status.is_up() {
+            let name = container.config.name.clone();
+            return Err(Error::State { doing: "restart", name, state: "to be removed when it stops" });
+        }
+        self.stop(&container, seconds)?;
+        self.start(&self.find(&container.config.id)?, false)
+    }
+
+    /// Waits until a container has ended for good: one that is started again by its restart policy has not.
     ///
     /// # Errors
     /// When its shim dies meanwhile.

@@ -49,9 +49,15 @@ impl Agent {
         self.launch(&container, attach, size, Some(Exec { process, interactive: options.interactive }))
     }
 
-    fn process(&self, container: &Container, first: &Process, options: &ExecOptions) -> Result<Process> {
+    pub(super) fn process(
+        &self,
+        container: &Container,
+        first: &Process,
+        options: &ExecOptions,
+    ) -> Result<Process> {
         let mut process = first.clone();
         process.terminal = options.tty;
+        process.console_size = None;
         process.args = options.command.clone();
         if process.args.first().is_none_or(String::is_empty) {
             return Err(Error::Invalid {

@@ -12,6 +12,7 @@
 //! | 20 | shim | [`Exit`](crate::model::Exit), JSON: it has ended; the last frame |
 //! | 21 | shim | one frame of standard input has been taken |
 //! | 22 | shim | [`Answer`] to a request, JSON |
+//! | 23 | shim | [`HealthLook`](crate::model::HealthLook), JSON: what came of [`Request::Check`] |
 //!
 //! A client sends at most [`STDIN_WINDOW`] frames of input ahead of their acknowledgements, so that requests never wait behind
 //! input that the program does not read.
@@ -48,12 +49,13 @@ pub(crate) enum Kind {
     Exit = 20,
     StdinTaken = 21,
     Answer = 22,
+    Look = 23,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
         use Kind::*;
-        [Start, Stdin, StdinEnd, Request, Stdout, Stderr, Started, Failed, Exit, StdinTaken, Answer]
+        [Start, Stdin, StdinEnd, Request, Stdout, Stderr, Started, Failed, Exit, StdinTaken, Answer, Look]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -99,6 +101,12 @@ pub(crate) enum Request {
     Kill {
         signal: i32,
     },
+    /// Send the stop signal to the first process, and do not start it again when it has ended.
+    Stop,
+    /// Kill a process that was executed in a container, and those of its session that are in its process group.
+    KillGroup,
+    /// Look at its health now.
+    Check,
     Pause,
     Resume,
     Resize(Size),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::agent::Agent;
 use super::client::Client;
@@ -16,7 +16,8 @@ use crate::env::DEFAULT_PATH;
 use crate::error::{Error, IoContext as _, Result};
 
 impl Agent {
-    /// Starts a container that was made: its program runs when this returns. With `attach`, its output comes to the client.
+    /// Starts a container that was made, or has stopped: its program runs when this returns. With `attach`, its output comes to
+    /// the client. What the program had written before is still there.
     ///
     /// # Errors
     /// When it cannot be started; its state then says why, unless it removes itself.
@@ -32,8 +33,27 @@ impl Agent {
         size: Option<Size>,
         exec: Option<Exec>,
     ) -> Result<Client> {
-        let shims = self.shims()?;
-        let program = Sealed::get(shims.iter())?;
+        let (conn, child) = self.spawn_shim(container, attach, size, exec)?;
+        let mut client = Client::of_child(container, conn, child);
+        if let Err(error) = client.started() {
+            if matches!(error, Error::ShimDied { .. }) {
+                // Nobody else looks after what it has left. The error that led here is the one to tell.
+                let _ = self.find(&container.config.id);
+            }
+            return Err(error);
+        }
+        Ok(client)
+    }
+
+    /// Starts a shim, and tells it what it is for.
+    pub(super) fn spawn_shim(
+        &self,
+        container: &Container,
+        attach: bool,
+        size: Option<Size>,
+        exec: Option<Exec>,
+    ) -> Result<(Conn, Child)> {
+        let program = Sealed::get(|| self.shims())?;
         let log = container.shim_log();
         let errors = File::options().create(true).append(true).open(&log).doing("open", log)?;
         let (ours, theirs) = UnixStream::pair().doing("create", "a socket")?;
@@ -61,14 +81,6 @@ impl Agent {
             exec,
         };
         conn.send_json(Kind::Start, &start);
-        let mut client = Client::of_child(container, conn, child);
-        if let Err(error) = client.started() {
-            if matches!(error, Error::ShimDied { .. }) {
-                // Nobody else looks after what it has left. The error that led here is the one to tell.
-                let _ = self.find(&container.config.id);
-            }
-            return Err(error);
-        }
-        Ok(client)
+        Ok((conn, child))
     }
 }

@@ -8,6 +8,7 @@ mod container;
 mod exec;
 mod files;
 mod frame;
+mod initprogram;
 mod launch;
 mod process;
 mod reconcile;

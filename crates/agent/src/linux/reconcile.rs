@@ -21,7 +21,11 @@ fn is_in_order(container: &Container) -> Result<bool> {
     Ok(match (&container.state.shim, container.state.status) {
         (_, Status::Stopped) => true,
         (Some(shim), _) => process::is_alive(shim)?,
-        (None, _) => process::is_alive(&container.config.creator)? || !container.config.auto_remove,
+        (None, _) => {
+            container.state.kept
+                || !container.config.auto_remove
+                || process::is_alive(&container.config.creator)?
+        }
     })
 }
 
@@ -63,6 +67,7 @@ pub(super) fn reconcile(store: &Store, container: &mut Container) -> Result<bool
         restarts: container.state.restarts,
         stop_wanted: container.state.stop_wanted,
         health: None,
+        kept: container.state.kept,
     };
     container.write_state()?;
     Ok(true)

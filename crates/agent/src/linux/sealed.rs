@@ -28,15 +28,15 @@ pub(crate) struct Sealed(File);
 
 impl Sealed {
     /// The copy that one of the processes `shims` runs from, if it is of this program; otherwise a new one.
-    pub(crate) fn get<'a>(shims: impl Iterator<Item = &'a Identity>) -> Result<Self> {
+    pub(crate) fn get(shims: impl FnOnce() -> Result<Vec<Identity>>) -> Result<Self> {
         let path = Path::new("/proc/self/exe");
         let own = File::open(path).doing("open", path)?;
         if is_sealed(&own) {
             return Ok(Sealed(own));
         }
         let name = name_of(&own)?;
-        for shim in shims {
-            if let Some(copy) = of_process(shim, &name)? {
+        for shim in shims()? {
+            if let Some(copy) = of_process(&shim, &name)? {
                 return Ok(copy);
             }
         }

@@ -9,6 +9,14 @@ use layerstone_oci::Platform;
 pub(crate) enum ContainerVerb {
     /// Run a program in a new container
     Run(Box<Run>),
+    /// Make a container without starting it, and print its id
+    Create(Box<Create>),
+    /// Start containers that were made, or have stopped
+    Start(Start),
+    /// Stop containers and start them again
+    Restart(Stop),
+    /// Check the health of a container now: 0 when it is well, else 1
+    Healthcheck(Healthcheck),
     /// List the containers that run
     Ps(Ps),
     /// Show what a container has printed
@@ -38,6 +46,12 @@ pub(crate) struct Run {
     /// Print the container's id and leave it running
     #[arg(short, long)]
     pub(crate) detach: bool,
+    #[command(flatten)]
+    pub(crate) create: Create,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
     /// What to call it [default: made up]
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -104,6 +118,17 @@ pub(crate) struct Run {
     /// How many seconds it has to stop then [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) stop_timeout: Option<u32>,
+    /// Start it again when its program has ended: no, on-failure[:TIMES], always
+    #[arg(long, value_name = "POLICY", default_value = "no")]
+    pub(crate) restart: String,
+    /// Let its first process only reap and pass signals on; the program is the second
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// Note something about it
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) label: Vec<String>,
+    #[command(flatten)]
+    pub(crate) health: Health,
     /// What makes the container: youki (built in), or runc, crun, or the path of a program like them
     #[arg(long, value_name = "RUNTIME", default_value = "youki")]
     pub(crate) runtime: String,
@@ -115,6 +140,51 @@ pub(crate) struct Run {
     /// The program and its arguments [default: the image's]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
+}
+
+/// Flags about a container's health.
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Check its health with this: a line for its shell, a JSON list, or none [default: the image's]
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) health_cmd: Option<String>,
+    /// How long from one check to the next, or disable [default: the image's, else 30s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_interval: Option<String>,
+    /// How long one may take [default: the image's, else 30s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_timeout: Option<String>,
+    /// How many in a row have to fail [default: the image's, else 3]
+    #[arg(long, value_name = "N")]
+    pub(crate) health_retries: Option<u32>,
+    /// How long after the start failures do not count [default: the image's, else 0s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_start_period: Option<String>,
+    /// What happens when it is unhealthy: none, kill, restart, stop
+    #[arg(long, value_name = "ACTION", default_value = "none")]
+    pub(crate) health_on_failure: String,
+    /// Do not check its health, whatever the image says
+    #[arg(long, conflicts_with = "health_cmd")]
+    pub(crate) no_healthcheck: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Show what it prints, and pass signals on, until it has ended
+    #[arg(short, long)]
+    pub(crate) attach: bool,
+    /// Pass standard input on, if the container takes any
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Which
+    #[arg(required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Healthcheck {
+    /// The container
+    pub(crate) container: String,
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +219,9 @@ pub(crate) struct Ps {
     /// Those that have stopped, too
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// Only those with it: label=NAME[=VALUE], name=PART, status=STATE, health=STATE
+    #[arg(short, long, value_name = "CONDITION")]
+    pub(crate) filter: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -13,13 +13,15 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use nix::errno::Errno;
+use rustix::termios::{Winsize, tcsetwinsize};
 use serde::{Deserialize, Serialize};
 
 use super::credentials::Credentials;
+use super::init::{self, Role};
 use super::raw;
 use crate::env::DEFAULT_PATH;
 use crate::error::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, Error, IoContext as _, Result};
-use crate::spec::Process;
+use crate::spec::{ConsoleSize, Process};
 
 /// Says that the program is executed next.
 const MARK: u8 = b'!';
@@ -36,6 +38,21 @@ pub(super) struct ProgramExecutor {
     report: i32,
     /// The first process of a container dies with its shim.
     with_shim: bool,
+    /// This process stays, and a child of it executes the program.
+    init: bool,
+    /// Of the terminal.
+    size: Option<ConsoleSize>,
+}
+
+/// What a process is in a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The first one.
+    First,
+    /// The second one: the first one only looks after it.
+    BelowInit,
+    /// One that is executed in it later.
+    Later,
 }
 
 /// What could not be done.
@@ -58,11 +75,7 @@ pub(super) struct Outcome {
 
 impl ProgramExecutor {
     /// An executor, and where it tells what came of it.
-    pub(super) fn new(
-        process: &Process,
-        credentials: Credentials,
-        with_shim: bool,
-    ) -> Result<(Self, Outcome)> {
+    pub(super) fn new(process: &Process, credentials: Credentials, place: Place) -> Result<(Self, Outcome)> {
         let (read, write) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing("create", "a pipe")?;
         let executor = ProgramExecutor {
@@ -70,7 +83,9 @@ impl ProgramExecutor {
             args: process.args.clone(),
             env: process.env.clone(),
             report: write.as_fd().as_raw_fd(),
-            with_shim,
+            with_shim: place != Place::Later,
+            init: place == Place::BelowInit,
+            size: process.console_size.filter(|_| process.terminal),
         };
         let program = process.args.first().cloned().unwrap_or_default();
         Ok((executor, Outcome { read: read.into(), write: Some(write), program }))
@@ -79,11 +94,13 @@ impl ProgramExecutor {
     /// Only returns when it fails.
     fn run(&self, report: &mut File) -> Report {
         let step = |(step, why): (&str, String)| Report { errno: None, step: step.to_owned(), why };
+        if let Some(size) = self.size {
+            let size = Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
+            // A terminal of a wrong size is no reason not to run.
+            let _ = tcsetwinsize(std::io::stdin(), size);
+        }
         if let Err(failed) = self.credentials.assume() {
             return step(failed);
-        }
-        if let Err(error) = raw::reset_signals() {
-            return step(("reset the signals", error.to_string()));
         }
         if self.with_shim
             && let Err(error) =
@@ -92,6 +109,17 @@ impl ProgramExecutor {
             return step(("follow its shim", error.to_string()));
         }
         let _ = report.write_all(&[MARK]);
+        if self.init {
+            // The pipe's end says that the program runs: only the program's process may have it.
+            match init::split() {
+                Ok(Role::Program) => {}
+                Ok(Role::Ended(code)) => raw::exit(code),
+                Err(failed) => return step(failed),
+            }
+        }
+        if let Err(error) = raw::reset_signals() {
+            return step(("reset the signals", error.to_string()));
+        }
         let errno = self.execute();
         Report { errno: Some(errno as i32), step: "execute".to_owned(), why: errno.desc().to_owned() }
     }

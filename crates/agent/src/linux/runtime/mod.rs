@@ -6,6 +6,7 @@
 
 mod credentials;
 mod executor;
+mod init;
 mod oci;
 pub(super) mod raw;
 mod youki;
@@ -110,6 +111,8 @@ pub(super) struct Bundle {
     pub(super) directory: PathBuf,
     /// Where the runtime may keep its own files; of this boot.
     pub(super) state: PathBuf,
+    /// The first process only reaps, and passes signals on. Runtimes that cannot do that themselves get a program for it in the bundle.
+    pub(super) init: bool,
 }
 
 impl Bundle {

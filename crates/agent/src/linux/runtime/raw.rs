@@ -43,3 +43,35 @@ pub(in crate::linux) fn send_signal(process: &OwnedFd, number: i32) -> std::io::
     };
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
+
+/// Copies this process, which has one thread.
+pub(super) fn fork() -> nix::Result<nix::unistd::ForkResult> {
+    // SAFETY: there is no other thread that could hold a lock at this moment, so the copy may do whatever this process may.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Closes all descriptors from this number on. Nothing that has one of them may be used, or dropped, after that.
+pub(super) fn close_from(first: std::ffi::c_uint) {
+    // SAFETY: the call takes no memory. What has the descriptors is never used again: the caller only waits, and then ends.
+    unsafe { libc::syscall(libc::SYS_close_range, first, std::ffi::c_uint::MAX, 0) };
+}
+
+/// Waits for a signal that is blocked. Its number; nothing when the wait was interrupted.
+pub(super) fn next_signal() -> Option<i32> {
+    let all = SigSet::all();
+    // SAFETY: the set is a whole one, and no information is asked for.
+    let number = unsafe { libc::sigwaitinfo(all.as_ref(), std::ptr::null_mut()) };
+    (number > 0).then_some(number)
+}
+
+/// Sends a signal to a child that was not waited for. One that does not take it is none of the caller's business.
+pub(super) fn pass_on(child: nix::unistd::Pid, number: i32) {
+    // SAFETY: the call takes no memory.
+    unsafe { libc::kill(child.as_raw(), number) };
+}
+
+/// Ends this process at once: nothing is flushed, nothing of the program that it is a copy of is called.
+pub(super) fn exit(code: i32) -> ! {
+    // SAFETY: the call does not return.
+    unsafe { libc::_exit(code) }
+}

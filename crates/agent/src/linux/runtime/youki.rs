@@ -16,7 +16,7 @@ use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 
 use super::credentials::{Credentials, NEEDED};
-use super::executor::{Outcome, ProgramExecutor};
+use super::executor::{Outcome, Place, ProgramExecutor};
 use super::{Bundle, Running, Runtime, RuntimeStatus, Stdio};
 use crate::error::{Error, IoContext as _, Result};
 use crate::linux::files::{self, Lasting};
@@ -101,15 +101,16 @@ fn as_root(process: &Process) -> Process {
     process
 }
 
-fn executor(process: &Process, spec: &Spec, with_shim: bool) -> Result<(ProgramExecutor, Outcome)> {
+fn executor(process: &Process, spec: &Spec, place: Place) -> Result<(ProgramExecutor, Outcome)> {
     let filter = spec.linux.seccomp.as_ref().map(seccomp::compile).transpose()?;
-    ProgramExecutor::new(process, Credentials::of(process, filter)?, with_shim)
+    ProgramExecutor::new(process, Credentials::of(process, filter)?, place)
 }
 
 impl Runtime for Youki {
     fn create(&mut self, stdio: Stdio) -> Result<Running> {
         let spec = self.bundle.spec()?;
-        let (executor, mut outcome) = executor(&spec.process, &spec, true)?;
+        let place = if self.bundle.init { Place::BelowInit } else { Place::First };
+        let (executor, mut outcome) = executor(&spec.process, &spec, place)?;
         let own = self.own_bundle();
         fs::create_dir_all(&own).doing("create", &own)?;
         let mut for_library = spec.clone();
@@ -164,7 +165,7 @@ impl Runtime for Youki {
 
     fn exec(&mut self, process: &Process, stdio: Stdio) -> Result<Running> {
         let spec = self.bundle.spec()?;
-        let (executor, mut outcome) = executor(process, &spec, false)?;
+        let (executor, mut outcome) = executor(process, &spec, Place::Later)?;
         let path = tempfile::Builder::new()
             .prefix("exec-")
             .suffix(".json")

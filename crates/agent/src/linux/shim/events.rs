@@ -1,20 +1,23 @@
-//! What the shim does while a program runs: output to the log and to the client, input to the program, requests.
+//! What the shim does while a program runs, and while it waits to start it again: output to the log and to the clients, input
+//! to the program, requests, health checks.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 
+use super::checks::Checks;
+use super::clients::Clients;
 use super::output::{Pipes, Read};
 use crate::error::{Error, IoContext as _, Result};
 use crate::linux::container::Container;
-use crate::linux::frame::{Answer, Conn, Kind, Request, json};
+use crate::linux::frame::Kind;
 use crate::linux::process;
-use crate::linux::runtime::{Runtime, RuntimeStatus, raw};
+use crate::linux::runtime::Runtime;
 use crate::log::{self, Stream};
-use crate::model::{Exit, Status};
+use crate::model::{Exit, Health, HealthLook};
+use crate::options::OnUnhealthy;
 use crate::signal;
 
 /// When so much waits for a client that does not read, the program has to wait too.
@@ -23,30 +26,31 @@ const FULL: usize = 1 << 20;
 const LAST_OUTPUT: Duration = Duration::from_secs(5);
 /// The same for another process: what it has left running in the container has its pipes too.
 const LAST_OUTPUT_OF_EXEC: Duration = Duration::from_millis(200);
-/// The most clients at once.
-const MAX_PEERS: usize = 64;
 
-/// A client.
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) conn: Conn,
-    /// Has the output, and the input.
-    pub(super) attached: bool,
-    /// Wants to know how it ended.
-    pub(super) waiting: bool,
-}
-
-/// A program that runs.
+/// A program that runs, or the wait for the next one.
 pub(super) struct Events<'a> {
-    pub(super) pid: Pid,
-    pub(super) pidfd: OwnedFd,
+    /// Its process; nothing when it has ended.
+    pub(super) program: Option<(Pid, OwnedFd)>,
     pub(super) pipes: Pipes,
-    pub(super) peers: Vec<Peer>,
-    pub(super) listener: Option<UnixListener>,
+    pub(super) clients: &'a mut Clients,
     pub(super) log: Option<log::Writer>,
-    pub(super) runtime: &'a mut dyn Runtime,
+    pub(super) runtime: Option<&'a mut dyn Runtime>,
     /// The container, when the program is its first.
     pub(super) container: Option<&'a mut Container>,
+    pub(super) checks: Option<Checks<'a>>,
+    /// What has come of it besides its exit code.
+    pub(super) fate: Fate,
+}
+
+/// What the shim has done to a program, or will.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    /// Why it was killed.
+    why: Option<String>,
+    /// It is to be started again, whatever the policy is.
+    pub(super) restart_wanted: bool,
+    /// When it is killed, if it has not stopped by then.
+    kill_at: Option<Instant>,
 }
 
 /// What a poll is about.
@@ -57,6 +61,7 @@ enum Source {
     Peer(usize),
     Output(usize),
     Input,
+    Check,
 }
 
 /// A descriptor of a child, which nobody else can take the number of before it was waited for.
@@ -81,43 +86,78 @@ impl Events<'_> {
                 self.finish_log();
                 return Ok(exit);
             }
-            let left = ended.as_ref().map(|(_, deadline)| deadline.saturating_duration_since(Instant::now()));
-            for source in self.wait(ended.is_some(), left)? {
-                match source {
-                    Source::Process => {
-                        let patience =
-                            if self.container.is_some() { LAST_OUTPUT } else { LAST_OUTPUT_OF_EXEC };
-                        ended = Some((self.reap()?, Instant::now() + patience));
-                    }
-                    Source::Listener => self.accept(),
-                    Source::Peer(at) => self.serve(at),
-                    Source::Output(at) => self.take_output(at),
-                    Source::Input => self.feed(),
+            let deadline = ended.as_ref().map(|(_, deadline)| *deadline);
+            if let Some(exit) = self.turn(deadline)? {
+                let patience = if self.container.is_some() { LAST_OUTPUT } else { LAST_OUTPUT_OF_EXEC };
+                ended = Some((exit, Instant::now() + patience));
+                if let Some(mut checks) = self.checks.take() {
+                    checks.end();
+                    self.clients.tell_no_look();
                 }
             }
-            self.pipes.outputs.retain(|output| !output.ended);
-            self.drop_closed();
-            reap_others(self.pid);
         }
     }
 
-    /// What has something to say. After the end, only output is waited for.
-    fn wait(&self, ended: bool, left: Option<Duration>) -> Result<Vec<Source>> {
+    /// Serves the clients while no program runs: until `deadline`, or until somebody asks for the container's end.
+    pub(super) fn idle(&mut self, deadline: Instant) -> Result<()> {
+        while Instant::now() < deadline && !self.is_stop_wanted() {
+            self.turn(Some(deadline))?;
+        }
+        Ok(())
+    }
+
+    fn is_stop_wanted(&self) -> bool {
+        self.container.as_ref().is_some_and(|container| container.state.stop_wanted)
+    }
+
+    /// Waits until there is something to do, at most until `deadline`, and does it. How the program has ended, if it has.
+    fn turn(&mut self, deadline: Option<Instant>) -> Result<Option<Exit>> {
+        let mut exit = None;
+        for source in self.wait(deadline)? {
+            match source {
+                Source::Process => exit = self.reap()?,
+                Source::Listener => self.clients.accept(),
+                Source::Peer(at) => self.serve(at),
+                Source::Output(at) => self.take_output(at),
+                Source::Input => self.feed(),
+                Source::Check => {
+                    let look = self.checks.as_mut().and_then(Checks::hear);
+                    self.take_look(look)?;
+                }
+            }
+        }
+        let look = self.checks.as_mut().and_then(Checks::tick);
+        self.take_look(look)?;
+        if self.fate.kill_at.is_some_and(|at| at <= Instant::now()) {
+            self.fate.kill_at = None;
+            self.kill(signal::KILL)?;
+        }
+        self.pipes.outputs.retain(|output| !output.ended);
+        // Nobody else gives the program input, so it need not wait for more. A terminal may be attached to again.
+        if self.clients.drop_closed() && self.pipes.terminal.is_none() {
+            self.end_input();
+        }
+        reap_others(self.program.as_ref().map(|(pid, _)| *pid));
+        Ok(exit)
+    }
+
+    /// What has something to say. After the end, output is taken even if a client does not read.
+    fn wait(&self, deadline: Option<Instant>) -> Result<Vec<Source>> {
         let mut watched: Vec<(Source, PollFd<'_>)> = Vec::new();
         let mut watch = |source, fd, flags| watched.push((source, PollFd::from_borrowed_fd(fd, flags)));
-        if !ended {
-            watch(Source::Process, self.pidfd.as_fd(), PollFlags::IN);
+        if let Some((_, pidfd)) = &self.program {
+            watch(Source::Process, pidfd.as_fd(), PollFlags::IN);
         }
-        if let Some(listener) = self.listener.as_ref().filter(|_| self.peers.len() < MAX_PEERS) {
+        if let Some(listener) = self.clients.listener() {
             watch(Source::Listener, listener.as_fd(), PollFlags::IN);
         }
         let mut is_full = false;
-        for (at, peer) in self.peers.iter().enumerate() {
+        for (at, peer) in self.clients.peers.iter().enumerate() {
             is_full |= peer.attached && peer.conn.pending() > FULL;
             let wants = if peer.conn.pending() > 0 { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
             watch(Source::Peer(at), peer.conn.fd(), wants);
         }
-        if !is_full || ended {
+        if !is_full || self.program.is_none() {
             for (at, output) in self.pipes.outputs.iter().enumerate() {
                 watch(Source::Output(at), output.fd(), PollFlags::IN);
             }
@@ -125,6 +165,12 @@ impl Events<'_> {
         if let Some(input) = self.pipes.input.as_ref().filter(|input| input.is_waiting()) {
             watch(Source::Input, input.fd(), PollFlags::OUT);
         }
+        if let Some(fd) = self.checks.as_ref().and_then(Checks::fd) {
+            watch(Source::Check, fd, PollFlags::IN);
+        }
+        let alarm = self.checks.as_ref().and_then(Checks::alarm);
+        let soonest = [deadline, alarm, self.fate.kill_at].into_iter().flatten().min();
+        let left = soonest.map(|at| at.saturating_duration_since(Instant::now()));
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = watched.into_iter().unzip();
         let timeout = left.map(process::timespec);
         match poll(&mut fds, timeout.as_ref()) {
@@ -136,9 +182,10 @@ impl Events<'_> {
     }
 
     /// Takes the end of the program.
-    fn reap(&mut self) -> Result<Exit> {
+    fn reap(&mut self) -> Result<Option<Exit>> {
+        let Some((pid, _)) = self.program.take() else { return Ok(None) };
         let status = loop {
-            match waitpid(Some(self.pid), WaitOptions::empty()) {
+            match waitpid(Some(pid), WaitOptions::empty()) {
                 Ok(status) => break status,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno).doing("wait for", "the container's process"),
@@ -151,22 +198,13 @@ impl Events<'_> {
             (None, Some(signal)) => 128 + signal,
             (None, None) => i32::from(u8::MAX),
         };
-        Ok(Exit {
+        Ok(Some(Exit {
             code: u8::try_from(code).unwrap_or(u8::MAX),
             signal,
             oom_killed: false,
-            error: None,
+            error: self.fate.why.take(),
             finished: crate::linux::now(),
-        })
-    }
-
-    fn accept(&mut self) {
-        let Some((stream, _)) = self.listener.as_ref().and_then(|listener| listener.accept().ok()) else {
-            return;
-        };
-        if let Ok(conn) = Conn::new(stream) {
-            self.peers.push(Peer { conn, attached: false, waiting: false });
-        }
+        }))
     }
 
     fn take_output(&mut self, at: usize) {
@@ -188,7 +226,7 @@ impl Events<'_> {
                     );
                 }
                 let kind = if stream == Stream::Stdout { Kind::Stdout } else { Kind::Stderr };
-                for peer in self.peers.iter_mut().filter(|peer| peer.attached) {
+                for peer in self.clients.attached() {
                     peer.conn.send(kind, &data);
                 }
             }
@@ -205,7 +243,7 @@ impl Events<'_> {
     }
 
     /// Gives the program its input.
-    fn feed(&mut self) {
+    pub(super) fn feed(&mut self) {
         let Some(input) = &mut self.pipes.input else { return };
         let (taken, open) = input.flush();
         let finished = !open || (input.ended && !input.is_waiting());
@@ -213,119 +251,63 @@ impl Events<'_> {
         if finished && self.pipes.terminal.is_none() {
             self.pipes.input = None;
         }
-        for peer in self.peers.iter_mut().filter(|peer| peer.attached) {
+        for peer in self.clients.attached() {
             for _ in 0..taken {
                 peer.conn.send(Kind::StdinTaken, &[]);
             }
         }
     }
 
-    fn end_input(&mut self) {
+    pub(super) fn end_input(&mut self) {
+        self.clients.input_over = true;
         if let Some(input) = &mut self.pipes.input {
             input.ended = true;
         }
         self.feed();
     }
 
-    /// Takes what a client has to say.
-    fn serve(&mut self, at: usize) {
-        let Some(peer) = self.peers.get_mut(at) else { return };
-        peer.conn.flush();
-        peer.conn.fill();
-        loop {
-            let Some(peer) = self.peers.get_mut(at) else { return };
-            match peer.conn.next() {
-                Ok(Some((Kind::Stdin, data))) if peer.attached => {
-                    match &mut self.pipes.input {
-                        Some(input) => input.add(&data),
-                        // The program does not read any more.
-                        None => peer.conn.send(Kind::StdinTaken, &[]),
-                    }
-                    self.feed();
-                }
-                Ok(Some((Kind::StdinEnd, _))) if peer.attached => self.end_input(),
-                Ok(Some((Kind::Request, payload))) => match json(&payload) {
-                    Ok(Request::Wait) => peer.waiting = true,
-                    Ok(request) => {
-                        let error = self.answer(request).err().map(|error| error.in_one_line());
-                        if let Some(peer) = self.peers.get_mut(at) {
-                            peer.conn.send_json(Kind::Answer, &Answer { error });
-                        }
-                    }
-                    Err(_) => peer.conn.closed = true,
-                },
-                Ok(None) => return,
-                Ok(Some(_)) | Err(_) => {
-                    peer.conn.closed = true;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn answer(&mut self, request: Request) -> Result<()> {
-        match request {
-            Request::Wait => Ok(()),
-            Request::Resize(size) => self.pipes.resize(size),
-            Request::Kill { signal } => self.kill(signal),
-            Request::Pause => self.freeze(true),
-            Request::Resume => self.freeze(false),
-        }
-    }
-
-    fn kill(&mut self, number: i32) -> Result<()> {
-        let is_paused = self.container.as_ref().is_some_and(|c| c.state.status == Status::Paused);
-        if is_paused && number == signal::KILL {
-            // What is frozen by cgroup version 1 does not even die.
-            self.freeze(false)?;
-        }
-        match raw::send_signal(&self.pidfd, number) {
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(()),
-            sent => sent.doing("send a signal to", "the container's process"),
-        }
-    }
-
-    fn freeze(&mut self, pause: bool) -> Result<()> {
-        let doing = if pause { "pause" } else { "unpause" };
-        let Some(container) = &mut self.container else { return Ok(()) };
-        let (from, to, wanted) = if pause {
-            (Status::Running, Status::Paused, RuntimeStatus::Paused)
-        } else {
-            (Status::Paused, Status::Running, RuntimeStatus::Running)
+    /// Notes what was seen, and does what is to be done when that is too bad.
+    fn take_look(&mut self, look: Option<HealthLook>) -> Result<()> {
+        let (Some(look), Some(checks), Some(container)) = (look, &mut self.checks, &mut self.container)
+        else {
+            return Ok(());
         };
-        if container.state.status != from {
-            return Err(container.state_error(doing));
+        self.clients.tell_look(&look);
+        let in_start_period = checks.in_start_period();
+        let health = container.state.health.get_or_insert_with(|| Health::starting(None));
+        let became_unhealthy = health.note(look, checks.check.retries, in_start_period);
+        let streak = health.failing_streak;
+        let action = checks.check.on_unhealthy;
+        if became_unhealthy && action != OnUnhealthy::None {
+            checks.cease();
         }
-        if pause {
-            self.runtime.pause()?
-        } else {
-            self.runtime.resume()?
+        let patience = Duration::from_secs(container.config.stop_timeout.into());
+        container.write_state()?;
+        if !became_unhealthy || action == OnUnhealthy::None {
+            return Ok(());
         }
-        let found = self.runtime.state()?;
-        if found != wanted {
-            let said = format!("the container is {found:?} after that");
-            return Err(Error::Runtime { runtime: container.config.runtime.to_string(), doing, said });
-        }
-        container.state.status = to;
-        container.write_state()
-    }
-
-    fn drop_closed(&mut self) {
-        let lost_input = self.peers.iter().any(|peer| peer.attached && peer.conn.closed);
-        self.peers.retain(|peer| !peer.conn.closed);
-        // Nobody else gives the program input, so it need not wait for more. A terminal may be attached to again.
-        if lost_input && self.pipes.terminal.is_none() {
-            self.end_input();
+        self.fate.why = Some(format!("it was unhealthy: {streak} checks in a row have failed"));
+        match action {
+            OnUnhealthy::None => Ok(()),
+            OnUnhealthy::Kill => self.kill(signal::KILL),
+            OnUnhealthy::Restart => {
+                self.fate.restart_wanted = true;
+                self.kill(signal::KILL)
+            }
+            OnUnhealthy::Stop => {
+                self.fate.kill_at = Instant::now().checked_add(patience);
+                self.stop()
+            }
         }
     }
 }
 
 /// Takes the ends of processes that have become this one's children, but for the one that is looked after.
-pub(super) fn reap_others(but: Pid) {
+pub(super) fn reap_others(but: Option<Pid>) {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
     let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     while let Some(pid) = waitid(Id::All, peek).ok().and_then(|status| status.pid()) {
-        let Some(pid) = Pid::from_raw(pid.as_raw()).filter(|pid| *pid != but) else { return };
+        let Some(pid) = Pid::from_raw(pid.as_raw()).filter(|pid| Some(*pid) != but) else { return };
         let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! layerstone run ──socket──► layerstone shim          one thread, own session, from a sealed memory file
-//!     (may die)                 │  ├─ control socket   kill, pause, resume, wait
+//!     (may die)                 │  ├─ control socket   kill, stop, pause, resume, check, wait
 //!                               │  ├─ log.jsonl        everything that the container prints
 //!                               │  └─ exit.json        how it ended
 //!                               └─► first process      its child; dies with it
@@ -10,13 +10,20 @@
 //! layerstone exec ──socket──► layerstone shim ─► another process of the container
 //! ```
 //!
+//! Where a restart policy or a health check wants it, it starts the program again and again, and between two times waits, with
+//! everything in place.
+//!
 //! It starts the container, because whoever does that with libcontainer must have one thread and is changed for good by it;
 //! it is the parent of the first process, because somebody has to learn how that ends; and it has the other ends of its
 //! pipes, because the client may go away. It has no other duty, needs no client once it has begun, and takes away what
 //! it has set up: when it has ended, nothing of the container is left but its files in the store.
 
+mod checks;
+mod clients;
 mod events;
 mod output;
+mod requests;
+mod restart;
 mod rootfs;
 mod setup;
 

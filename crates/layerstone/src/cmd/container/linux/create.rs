@@ -1,38 +1,78 @@
-//! `run` and `exec`.
+//! `run`, `create`, `start` and `exec`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use layerstone_agent::options::{Limits, Network, RunOptions, RuntimeChoice, Seccomp, Volume, parse_bytes};
-use layerstone_agent::{Attached, Client, Ended, ExecOptions, Signals, env, seccomp};
+use layerstone_agent::options::{
+    HealthOptions, Limits, Network, OnUnhealthy, RestartPolicy, RunOptions, RuntimeChoice, Seccomp, Volume,
+    parse_bytes,
+};
+use layerstone_agent::{
+    Agent, Attached, Client, Container, Ended, ExecOptions, Signals, env, health, seccomp,
+};
 use serde::Serialize;
 
-use crate::args::container::{Exec, Run};
+use crate::args::container::{Create, Exec, Health, Run, Start};
 use crate::cmd::App;
 use crate::error::{Error, IoContext as _, Result};
 
 pub(super) fn run(app: &App, args: &Run) -> Result<u8> {
     let agent = super::agent(app)?;
-    let options = options(args)?;
+    let create = &args.create;
+    let options = options(create)?;
     app.detail(format_args!("runtime: {}", options.runtime));
-    let image = agent.store().image(&args.image, args.platform.as_ref())?;
+    let image = agent.store().image(&create.image, create.platform.as_ref())?;
     let signals = if args.detach { None } else { Some(Signals::take()?) };
     let container = agent.create(&image, &options)?;
     let Some(signals) = signals else {
         agent.start(&container, false)?;
-        #[derive(Serialize)]
-        struct Row<'a> {
-            id: &'a str,
-            name: &'a str,
-        }
-        let config = container.config();
-        app.print(&Row { id: &config.id, name: &config.name }, |out| writeln!(out, "{}", config.id))?;
+        print_id(app, &container)?;
         return Ok(0);
     };
-    let client = agent.start(&container, true)?;
-    let ended = attached(client, Attached { interactive: args.interactive, tty: args.tty }, &signals);
+    start_attached(&agent, &container, create.interactive, &signals)
+}
+
+pub(super) fn create(app: &App, args: &Create) -> Result<u8> {
+    let agent = super::agent(app)?;
+    let options = options(args)?;
+    let image = agent.store().image(&args.image, args.platform.as_ref())?;
+    let container = agent.create(&image, &options)?;
+    agent.keep(&container)?;
+    print_id(app, &container)?;
+    Ok(0)
+}
+
+pub(super) fn start(app: &App, args: &Start) -> Result<u8> {
+    if !args.attach && !args.interactive {
+        super::manage::start(app, &args.containers)?;
+        return Ok(0);
+    }
+    let [name] = args.containers.as_slice() else {
+        return Err(Error::Usage("only one container can be started with -a or -i".to_owned()));
+    };
+    let agent = super::agent(app)?;
+    let container = agent.find(name)?;
+    let signals = Signals::take()?;
+    start_attached(&agent, &container, args.interactive, &signals)
+}
+
+fn print_id(app: &App, container: &Container) -> Result<()> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: &'a str,
+        name: &'a str,
+    }
+    let config = container.config();
+    app.print(&Row { id: &config.id, name: &config.name }, |out| writeln!(out, "{}", config.id))
+}
+
+fn start_attached(agent: &Agent, container: &Container, interactive: bool, signals: &Signals) -> Result<u8> {
+    let client = agent.start(container, true)?;
+    let config = container.config();
+    let ended = attached(client, Attached { interactive, tty: config.tty }, signals);
     if ended.is_err() {
         // If its shim has died, what that has left is put in order now.
-        let _ = agent.find(&container.config().id);
+        let _ = agent.find(&config.id);
     }
     ended
 }
@@ -68,7 +108,7 @@ fn own_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn options(args: &Run) -> Result<RunOptions> {
+fn options(args: &Create) -> Result<RunOptions> {
     let mut variables = Vec::new();
     for path in &args.env_file {
         let text = std::fs::read_to_string(path).doing("read", path)?;
@@ -118,8 +158,33 @@ fn options(args: &Run) -> Result<RunOptions> {
         stop_signal: args.stop_signal.clone(),
         stop_timeout: args.stop_timeout,
         runtime: runtime(&args.runtime)?,
-        ..RunOptions::default()
+        restart: RestartPolicy::parse(&args.restart)?,
+        health: health(&args.health)?,
+        init: args.init,
+        labels: args.label.iter().map(|text| label(text)).collect(),
     })
+}
+
+fn health(args: &Health) -> Result<HealthOptions> {
+    let time = |text: &Option<String>| text.as_deref().map(health::parse_duration).transpose();
+    Ok(HealthOptions {
+        disabled: args.no_healthcheck,
+        command: args.health_cmd.as_deref().map(health::parse_command),
+        interval: match args.health_interval.as_deref() {
+            Some("disable") => Some(Duration::ZERO),
+            _ => time(&args.health_interval)?,
+        },
+        timeout: time(&args.health_timeout)?,
+        retries: args.health_retries,
+        start_period: time(&args.health_start_period)?,
+        on_unhealthy: OnUnhealthy::parse(&args.health_on_failure)?,
+    })
+}
+
+/// As in podman, a name alone has an empty value.
+fn label(text: &str) -> (String, String) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    (name.to_owned(), value.to_owned())
 }
 
 /// A JSON list, or one word.

@@ -6,6 +6,8 @@ mod logs;
 mod manage;
 mod stats;
 
+use layerstone_agent::model::Status;
+use layerstone_agent::options::RestartPolicy;
 use layerstone_agent::{Agent, Container};
 use serde::Serialize;
 
@@ -20,6 +22,10 @@ pub(crate) fn run(app: &App, verb: &ContainerVerb) -> Result<u8> {
     let done = |()| 0;
     match verb {
         ContainerVerb::Run(args) => create::run(app, args).map_err(in_container),
+        ContainerVerb::Create(args) => create::create(app, args).map_err(in_container),
+        ContainerVerb::Start(args) => create::start(app, args).map_err(in_container),
+        ContainerVerb::Restart(args) => manage::restart(app, args).map(done),
+        ContainerVerb::Healthcheck(args) => manage::healthcheck(app, args),
         ContainerVerb::Exec(args) => create::exec(app, args).map_err(in_container),
         ContainerVerb::Ps(args) => manage::ps(app, args).map(done),
         ContainerVerb::Logs(args) => logs::run(app, args).map(done),
@@ -75,6 +81,19 @@ pub(crate) fn inspect(app: &App, args: &Inspect) -> Result<bool> {
         writeln!(out, "started    {}", optional(&state.started))?;
         writeln!(out, "runtime    {}", config.runtime)?;
         writeln!(out, "scratch    {}", config.scratch)?;
+        if config.restart != RestartPolicy::No {
+            writeln!(out, "restart    {} (started again {} times)", config.restart, state.restarts)?;
+        }
+        if let Some(check) = &config.health {
+            writeln!(out, "health     {}", check.command.join(" "))?;
+            for look in state.health.iter().flat_map(|health| &health.log) {
+                let code = look.exit_code.map_or_else(|| "-".to_owned(), |code| code.to_string());
+                writeln!(out, "           {}  {code:>3}  {}", look.start, look.output.trim().escape_debug())?;
+            }
+        }
+        for (name, value) in &config.labels {
+            writeln!(out, "label      {name}={value}")?;
+        }
         if let Some(init) = &state.init {
             writeln!(out, "process    {}", init.pid)?;
         }
@@ -96,11 +115,13 @@ pub(crate) fn inspect(app: &App, args: &Inspect) -> Result<bool> {
     Ok(true)
 }
 
-/// `running`, or `stopped (137)`.
+/// `running`, `running (healthy)`, or `stopped (137)`.
 fn status(container: &Container) -> String {
     let state = container.state();
-    match &state.exit {
-        Some(exit) => format!("{} ({})", state.status.name(), exit.code),
-        None => state.status.name().to_owned(),
+    let name = state.status.name();
+    match (state.status, &state.exit, &state.health) {
+        (Status::Running | Status::Paused, _, Some(health)) => format!("{name} ({})", health.status.name()),
+        (Status::Running | Status::Paused, _, None) | (_, None, _) => name.to_owned(),
+        (_, Some(exit), _) => format!("{name} ({})", exit.code),
     }
 }

@@ -3,7 +3,6 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use layerstone_agent::model::Status;
 use layerstone_agent::{Agent, Container, NetworkUsage, Stats, Usage};
 use serde::Serialize;
 
@@ -45,7 +44,7 @@ pub(super) fn run(app: &App, args: &Args) -> Result<()> {
 fn look(agent: &Agent, names: &[String]) -> Result<Vec<(Container, Stats)>> {
     let containers = if names.is_empty() {
         let mut all = agent.containers()?;
-        all.retain(|container| matches!(container.state().status, Status::Running | Status::Paused));
+        all.retain(|container| container.state().status.is_up());
         all
     } else {
         names.iter().map(|name| agent.find(name)).collect::<Result<_, _>>()?
