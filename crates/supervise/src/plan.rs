@@ -247,9 +247,7 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
 
 /// The containers of the file that run and that no other one which runs depends on: those are the next to be stopped when all are.
 pub fn last_ones(wanted: &[Wanted], found: &[Found], busy: &BTreeSet<String>) -> Vec<Found> {
-    let runs = |found: &&Found| {
-        found.ours && matches!(found.status, Status::Running | Status::Paused | Status::Restarting)
-    };
+    let runs = |found: &&Found| found.ours && found.status.is_up();
     let needs = |found: &Found, other: &Found| {
         let known = wanted.iter().find(|wanted| wanted.name == found.name);
         match known {
@@ -303,11 +301,11 @@ impl World<'_> {
     /// How far a container is that need not be started; nothing when it has to be.
     fn rest(&self, wanted: &Wanted, found: &Found) -> Option<Phase> {
         match found.status {
-            Status::Running | Status::Paused | Status::Restarting => return Some(Phase::Up),
+            status if status.is_up() => return Some(Phase::Up),
             // Somebody is just starting it.
             Status::Created if found.has_shim => return Some(Phase::Changing),
             Status::Created => return None,
-            Status::Stopped => {}
+            _ => {}
         }
         if found.resume {
             return None;
@@ -322,7 +320,8 @@ impl World<'_> {
             RestartPolicy::No => false,
             RestartPolicy::OnFailure { max } => {
                 let tried = self.attempts.get(&wanted.name).map_or(0, |attempts| attempts.count);
-                failed && max.is_none_or(|max| found.restarts < max && tried <= max)
+                // As in podman, 0 is no end as well.
+                failed && max.is_none_or(|max| max == 0 || (found.restarts < max && tried <= max))
             }
         };
         match (again, failed) {

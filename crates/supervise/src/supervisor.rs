@@ -392,8 +392,9 @@ impl Supervisor {
             return self.busy.is_empty() || since.elapsed() >= LAST_STEPS;
         }
         let runs = |found: &&Found| {
-            let runs = matches!(found.status, Status::Running | Status::Paused | Status::Restarting);
-            found.ours && runs && self.stops.get(&found.name).is_none_or(|stops| *stops < MAX_STOPS)
+            found.ours
+                && found.status.is_up()
+                && self.stops.get(&found.name).is_none_or(|stops| *stops < MAX_STOPS)
         };
         let left: Vec<Found> = found.iter().filter(runs).cloned().collect();
         if left.is_empty() && self.busy.is_empty() {

@@ -58,7 +58,7 @@ fn every_endpoint_does_what_its_description_says() {
     let stats = client.get("/v1/containers/one/stats").json();
     assert!(stats["pids"].as_u64().unwrap() >= 1, "{stats}");
     assert_eq!(client.post("/v1/containers/one/pause").json()["status"], "paused");
-    assert_eq!(client.call("POST", "/v1/containers/one/pause", &NOTHING).status, 500);
+    assert_eq!(client.call("POST", "/v1/containers/one/pause", &NOTHING).status, 409, "it is paused");
     assert_eq!(client.post("/v1/containers/one/unpause").json()["status"], "running");
 
     let exec = json!({"command": ["sh", "-c", "cat; echo $A $COLOUR >&2; id -u; pwd; exit 7"], "env": {"A": "x"},
@@ -111,7 +111,7 @@ fn every_endpoint_does_what_its_description_says() {
         of_one.map(|event| event["type"].as_str().unwrap().to_owned()).collect()
     };
     until("the removal is told", || kinds().last().is_some_and(|last| last == "remove"));
-    assert_eq!(kinds(), ["create", "start", "pause", "unpause", "die", "remove"]);
+    assert_eq!(kinds(), ["create", "start", "pause", "unpause", "die", "stop", "remove"]);
     let metrics = client.get("/v1/metrics").text();
     for line in [
         "layerstone_containers{state=\"running\"} 0",
@@ -160,7 +160,7 @@ fn what_makes_no_sense_is_refused_with_a_word_and_a_sentence() {
         ("POST", "/v1/containers", json!({"image": "box", "volumes": ["./a:/b"]}), 400, "invalid"),
         ("POST", "/v1/containers", json!({"image": "box", "user": "nobody-here"}), 400, "invalid"),
         ("POST", "/v1/containers", json!([1, 2]), 400, "invalid"),
-        ("POST", "/v1/containers/one/unpause", json!("ignored"), 500, "failed"),
+        ("POST", "/v1/containers/one/unpause", json!("ignored"), 409, "wrong_state"),
     ];
     for (method, path, body, status, code) in cases {
         let answer = client.call(method, path, &body);
@@ -289,7 +289,8 @@ fn events_come_as_they_happen_and_go_on_after_an_id() {
     let client = station.client();
     let mut stream = BufReader::new(client.open("GET", "/v1/events", b"").unwrap());
     // Not through the API: it is seen all the same.
-    station.host.ok(&["run", "--rm", "--name", "brief", "box", "sh", "-c", "sleep 0.3; exit 3"]);
+    let brief = ["run", "--rm", "--name", "brief", "box", "sh", "-c", "sleep 0.3; exit 3"];
+    assert_eq!(station.host.call(&brief).code, 3);
     let mut next = || {
         let mut line = String::new();
         stream.read_line(&mut line).unwrap();

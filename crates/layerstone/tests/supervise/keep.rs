@@ -12,6 +12,9 @@ fn sleeper(name: &str, more: &str) -> String {
 }
 
 fn file(containers: &[String]) -> String {
+    if containers.is_empty() {
+        return "containers: {}\n".to_owned();
+    }
     format!("containers:\n{}", containers.concat())
 }
 
@@ -82,7 +85,7 @@ fn a_change_of_the_file_changes_only_what_it_is_about() {
     assert_eq!(after["same"], before["same"]);
     assert_eq!(after["foreign"], before["foreign"]);
     assert_ne!(after["other"].0, before["other"].0, "it is another container");
-    assert_eq!(station.host.ok(&["exec", "other", "printenv", "NEW"]).text(), "1\n");
+    assert_eq!(station.host.ok(&["exec", "other", "sh", "-c", "echo $NEW"]).text(), "1\n");
 
     // One that is wrong changes nothing, and is told.
     station.write("containers:\n  same: {image: box, memry: 5m}\n");
@@ -212,4 +215,124 @@ fn a_container_whose_shim_is_killed_comes_back() {
     assert_eq!(station.status("once"), "stopped", "its policy is `no`");
     let phase = station.client().get("/v1/spec").json()["containers"]["once"].clone();
     assert_eq!(phase["phase"], "failed", "{phase}");
+}
+
+#[test]
+fn a_container_waits_until_what_it_depends_on_is_healthy() {
+    let Some(mut station) = Station::new("a_container_waits_until_what_it_depends_on_is_healthy") else {
+        return;
+    };
+    let db = "  db:
+    image: box
+    command: [sh, -c, \"sleep 1.5; touch /tmp/ready; exec sleep 600\"]
+    stop_signal: KILL
+    health: {command: [test, -e, /tmp/ready], interval: 200ms, retries: 2, start_period: 1m}
+";
+    station.keep(&file(&[db.to_owned(), sleeper("web", ", depends_on: {db: {condition: healthy}}")]));
+    station.run(&["db"]);
+    let phase = station.client().get("/v1/spec").json()["containers"]["web"].clone();
+    assert_eq!((&phase["phase"], &phase["condition"]), (&"waiting".into(), &"healthy".into()), "{phase}");
+    assert_eq!(station.status("web"), "missing");
+    station.run(&["web"]);
+    let all = station.containers();
+    assert_eq!(all["db"]["health"]["status"], "healthy");
+    let healthy = all["db"]["health"]["log"].as_array().unwrap();
+    let first = healthy.iter().find(|look| look["exit_code"] == 0).unwrap();
+    assert!(all["web"]["created"].as_str() > first["end"].as_str(), "{all:?}");
+    let events = station.client().get("/v1/events?since=0&follow=false").lines();
+    assert!(
+        events.iter().any(|event| event["type"] == "health" && event["health"] == "healthy"),
+        "{events:?}"
+    );
+    let metrics = station.client().get("/v1/metrics").text();
+    let health = metrics.lines().find(|line| line.starts_with("layerstone_container_health{")).unwrap();
+    assert!(health.contains("name=\"db\"") && health.ends_with(" 1"), "{health}");
+}
+
+#[test]
+fn a_program_that_ends_is_started_again_and_one_that_was_stopped_is_not() {
+    const TEST: &str = "a_program_that_ends_is_started_again_and_one_that_was_stopped_is_not";
+    let Some(mut station) = Station::new(TEST) else { return };
+    let brief = "  brief: {image: box, command: [sh, -c, \"sleep 0.2; exit 3\"]}\n";
+    station.keep(&file(&[brief.to_owned(), sleeper("one", "")]));
+    station.run(&["one"]);
+    until("it was started again", || station.containers()["brief"]["restarts"].as_u64() >= Some(2));
+    let of_brief = || -> Vec<String> {
+        let events = station.client().get("/v1/events?since=0&follow=false").lines();
+        let of = events.iter().filter(|event| event["container"]["name"] == "brief");
+        of.map(|event| event["type"].as_str().unwrap().to_owned()).collect()
+    };
+    until("restarts are told", || of_brief().iter().filter(|kind| *kind == "restart").count() >= 2);
+    assert_eq!(of_brief()[..5], ["create", "start", "die", "restart", "die"]);
+
+    // By the API or by the command line: it is the same.
+    let stay = |station: &Station| {
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(station.status("one"), "stopped");
+        assert_eq!(station.client().get("/v1/spec").json()["containers"]["one"]["phase"], "stopped");
+    };
+    let before = station.identities()["one"].clone();
+    station.client().post("/v1/containers/one/stop");
+    stay(&station);
+    station.kill();
+    station.keep_again(&[]);
+    stay(&station);
+    station.client().post("/v1/containers/one/start");
+    station.run(&["one"]);
+    assert_eq!(station.identities()["one"].0, before.0);
+    station.host.ok(&["stop", "one"]);
+    stay(&station);
+    let restarted = station.client().post("/v1/containers/one/restart").json();
+    assert_eq!(restarted["status"], "running");
+    until("it is up", || station.client().get("/v1/spec").json()["containers"]["one"]["phase"] == "up");
+}
+
+#[test]
+fn what_the_end_of_the_agent_has_stopped_its_beginning_starts_again() {
+    const TEST: &str = "what_the_end_of_the_agent_has_stopped_its_beginning_starts_again";
+    let Some(mut station) = Station::new(TEST) else { return };
+    station.keep(&file(&[sleeper("a", ""), sleeper("b", ", depends_on: [a]"), sleeper("stopped", "")]));
+    station.run(&["a", "b", "stopped"]);
+    station.client().post("/v1/containers/stopped/stop");
+    let before = station.identities();
+    station.client().post("/v1/shutdown");
+    station.ended();
+    station.host.assert_clean();
+    station.keep_again(&[]);
+    station.run(&["a", "b"]);
+    let after = station.identities();
+    for name in ["a", "b"] {
+        assert_eq!(after[name].0, before[name].0, "it is the same container");
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(station.status("stopped"), "stopped", "somebody had stopped it before");
+    // And who is stopped by somebody after that is not started by the next one.
+    station.host.ok(&["stop", "a"]);
+    station.kill();
+    station.keep_again(&[]);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(station.status("a"), "stopped");
+    // Left running, when that is asked for.
+    let running = station.identities()["b"].clone();
+    station.client().post("/v1/shutdown?stop=false");
+    station.ended();
+    station.keep_again(&[]);
+    assert_eq!(station.identities()["b"], running);
+}
+
+#[test]
+fn a_program_that_cannot_be_started_is_tried_again_after_longer_and_longer_whiles() {
+    const TEST: &str = "a_program_that_cannot_be_started_is_tried_again_after_longer_and_longer_whiles";
+    let Some(mut station) = Station::new(TEST) else { return };
+    let bad = "  bad: {image: box, command: [nope]}\n  limited: {image: box, command: [nope], restart: on-failure:2}\n";
+    station.keep(&file(&[bad.to_owned(), sleeper("one", "")]));
+    station.run(&["one"]);
+    let phase = |name: &str| station.client().get("/v1/spec").json()["containers"][name].clone();
+    until("it was tried four times", || phase("bad")["attempts"].as_u64() >= Some(4));
+    assert!(phase("bad")["error"].to_string().contains("nope"), "{}", phase("bad"));
+    until("it is given up", || phase("limited")["phase"] == "failed");
+    assert_eq!(station.containers().len(), 3, "it is always the same container");
+    let errors = station.client().get("/v1/events?since=0&follow=false").lines();
+    let tries = errors.iter().filter(|e| e["type"] == "error" && e["container"]["name"] == "limited").count();
+    assert_eq!(tries, 3, "the first time, and two times more");
 }

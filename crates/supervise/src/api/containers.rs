@@ -113,7 +113,14 @@ pub(super) async fn delete(api: &Api, asked: Asked) -> Result<Answer, Problem> {
 }
 
 pub(super) async fn start(api: &Api, asked: Asked) -> Result<Answer, Problem> {
-    change(api, asked, |shared, container| Ok(job::start(shared, container)?)).await
+    change(api, asked, |shared, container| {
+        // As in podman, one that runs is fine.
+        if !container.state().status.is_up() {
+            job::start(shared, container)?;
+        }
+        Ok(())
+    })
+    .await
 }
 
 fn seconds(asked: &Asked) -> Result<Option<u32>, Problem> {
@@ -132,35 +139,35 @@ pub(super) async fn stop(api: &Api, asked: Asked) -> Result<Answer, Problem> {
 pub(super) async fn restart(api: &Api, asked: Asked) -> Result<Answer, Problem> {
     let timeout = seconds(&asked)?;
     change(api, asked, move |shared, container| {
-        shared.agent.stop(container, timeout)?;
-        let container = shared.agent.find(&container.config().id)?;
-        Ok(job::start(shared, &container)?)
+        shared.adopt(shared.agent.restart(container, timeout)?.into_child());
+        Ok(())
     })
     .await
 }
 
-/// The shim of a container that runs.
-fn running(container: &Container, doing: &'static str) -> Result<Client, Problem> {
-    match container.state().status {
-        Status::Running | Status::Paused => Ok(Client::connect(container)?),
-        status => {
-            let name = container.name().to_owned();
-            Err(AgentError::State { doing, name, state: status.name() }.into())
-        }
+/// The shim of a container that is in one of these states.
+fn shim(container: &Container, doing: &'static str, states: &[Status]) -> Result<Client, Problem> {
+    let status = container.state().status;
+    if states.contains(&status) {
+        return Ok(Client::connect(container)?);
     }
+    let name = container.name().to_owned();
+    Err(AgentError::State { doing, name, state: status.name() }.into())
 }
 
 pub(super) async fn kill(api: &Api, asked: Asked) -> Result<Answer, Problem> {
     let signal = signal::parse(asked.text("signal").unwrap_or("KILL"))?;
-    change(api, asked, move |_, container| Ok(running(container, "send a signal to")?.kill(signal)?)).await
+    let states = [Status::Running, Status::Paused];
+    change(api, asked, move |_, container| Ok(shim(container, "send a signal to", &states)?.kill(signal)?))
+        .await
 }
 
 pub(super) async fn pause(api: &Api, asked: Asked) -> Result<Answer, Problem> {
-    change(api, asked, |_, container| Ok(running(container, "pause")?.pause()?)).await
+    change(api, asked, |_, container| Ok(shim(container, "pause", &[Status::Running])?.pause()?)).await
 }
 
 pub(super) async fn unpause(api: &Api, asked: Asked) -> Result<Answer, Problem> {
-    change(api, asked, |_, container| Ok(running(container, "unpause")?.resume()?)).await
+    change(api, asked, |_, container| Ok(shim(container, "unpause", &[Status::Paused])?.resume()?)).await
 }
 
 /// Answers when the container has ended. No thread waits meanwhile.
