@@ -11,7 +11,8 @@ use crate::plan::Action;
 use crate::shared::Shared;
 use crate::spec::Definition;
 
-/// The file in a container's directory which says that the agent has stopped it, to start it again when it is there again.
+/// The file in a container's directory which says that the agent has stopped it, and not somebody who wants it to stay so. It holds
+/// when the program had been started: once it is started again, the file says nothing any more.
 const MARK: &str = "stopped-by-agent";
 
 /// Does a step. `definition` is what is wanted now; only a removal needs none.
@@ -59,32 +60,33 @@ fn start_again(shared: &Shared, id: &str, definition: &Definition) -> Result<()>
 }
 
 fn remove(shared: &Shared, id: &str) -> Result<()> {
-    let found = |result: Result<Container>| match result {
+    // When this is cut off after the stop, and the file wants it again, it was not somebody else who has stopped it.
+    stop_for_now(shared, id)?;
+    match shared.agent.find(id) {
         // Somebody else was faster.
-        Err(Error::NoContainer(_)) => Ok(None),
-        other => other.map(Some),
-    };
-    let Some(container) = found(shared.agent.find(id))? else { return Ok(()) };
-    shared.agent.stop(&container, None)?;
-    let Some(container) = found(shared.agent.find(id))? else { return Ok(()) };
-    shared.agent.remove(&container, true)
+        Err(Error::NoContainer(_)) => Ok(()),
+        found => shared.agent.remove(&found?, true),
+    }
 }
 
-/// Stops a container so that it is started again when the agent is there again.
+/// Stops a container, and notes that it was this program that did: it may start it again.
 pub(crate) fn stop_for_now(shared: &Shared, id: &str) -> Result<()> {
     let container = match shared.agent.find(id) {
         Err(Error::NoContainer(_)) => return Ok(()),
         found => found?,
     };
     let failed = |source| Error::Io { doing: "write", path: mark(&container), source };
-    if let Some(started) = &container.state().started {
+    if let Some(started) = container.state().started.as_ref().filter(|_| container.state().status.is_up()) {
         let directory = container.directory();
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory).map_err(failed)?;
         file.write_all(started.as_bytes()).map_err(failed)?;
         file.persist(mark(&container)).map_err(|error| failed(error.error))?;
     }
-    shared.agent.stop(&container, None)?;
-    Ok(())
+    let stopped = shared.agent.stop(&container, None);
+    if stopped.is_err() {
+        unmark(&container);
+    }
+    stopped.map(drop)
 }
 
 fn mark(container: &Container) -> PathBuf {
@@ -99,7 +101,7 @@ pub(crate) fn is_stopped_for_now(container: &Container) -> bool {
         })
 }
 
-/// Takes back what a shutdown that was cut off had announced of a container that still runs.
+/// Takes back what a stop that was cut off had announced of a container that still runs.
 pub(crate) fn unmark(container: &Container) {
     if container.state().status != Status::Stopped {
         // Most have none; one that cannot be removed only means one start too many.

@@ -5,10 +5,12 @@
 //! limit of the system was reached, is found by the look that follows some time later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use layerstone_agent::Container;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,6 +26,8 @@ type Process = (i32, u64);
 #[derive(Debug)]
 pub(crate) struct Notice {
     inotify: OwnedFd,
+    /// The watch of the file's directory, and the file's name: what else is there does not matter.
+    spec: Option<(i32, CString)>,
     /// Containers whose directories are watched.
     watched: BTreeSet<String>,
     /// Shims that run; nothing for those whose end was seen, or that cannot be watched.
@@ -36,11 +40,13 @@ impl Notice {
         let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).doing("watch", containers)?;
         let names = WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
         add_watch(&inotify, containers, names).doing("watch", containers)?;
-        if let Some(parent) = spec.and_then(Path::parent) {
+        let mut of_spec = None;
+        if let Some((parent, name)) = spec.and_then(|path| path.parent().zip(path.file_name())) {
             let written = WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::CREATE;
-            add_watch(&inotify, parent, written).doing("watch", parent)?;
+            let watch = add_watch(&inotify, parent, written).doing("watch", parent)?;
+            of_spec = CString::new(name.as_bytes()).ok().map(|name| (watch, name));
         }
-        Ok(Notice { inotify, watched: BTreeSet::new(), shims: BTreeMap::new() })
+        Ok(Notice { inotify, spec: of_spec, watched: BTreeSet::new(), shims: BTreeMap::new() })
     }
 
     /// Watches these containers, and no others any more.
@@ -71,6 +77,17 @@ impl Notice {
 
     /// Waits until something has changed, but no longer than `patience`.
     pub(crate) fn wait(&mut self, shared: &Shared, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.wait_once(shared, left)? || left.is_zero() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// True when something has happened that matters.
+    fn wait_once(&mut self, shared: &Shared, patience: Duration) -> Result<bool> {
         let order: Vec<Process> =
             self.shims.iter().filter(|(_, shim)| shim.is_some()).map(|(process, _)| *process).collect();
         let mut fds =
@@ -84,23 +101,29 @@ impl Notice {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno).doing("wait for", "changes"),
         }
+        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
         let ended: Vec<Process> = fds
             .iter()
             .skip(2)
             .zip(order)
-            .filter(|(fd, _)| !fd.revents().is_empty())
+            .filter(|(fd, _)| is_ready(fd))
             .map(|(_, process)| process)
             .collect();
         drop(fds);
+        let mut matters = !ended.is_empty();
         for process in ended {
             self.shims.insert(process, None);
         }
         let mut count = [0; 8];
-        let _ = rustix::io::read(shared.waker(), &mut count);
+        matters |= rustix::io::read(shared.waker(), &mut count).is_ok();
         let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 4096];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
-        // What has changed does not matter: everything is looked at.
-        while reader.next().is_ok() {}
-        Ok(())
+        while let Ok(event) = reader.next() {
+            matters |= match &self.spec {
+                Some((watch, name)) if *watch == event.wd() => event.file_name() == Some(name.as_c_str()),
+                _ => true,
+            };
+        }
+        Ok(matters)
     }
 }

@@ -118,41 +118,59 @@ impl Supervisor {
         })
     }
 
-    /// Works until the end was asked for.
-    pub(crate) fn run(mut self) -> Result<()> {
+    /// Works until the end was asked for. What fails is tried again: it is no reason to leave the containers alone.
+    pub(crate) fn run(mut self) {
         let mut ending: Option<Instant> = None;
+        let mut told = String::new();
         loop {
-            self.shared.reap();
-            self.take_done();
-            self.read_again();
-            let containers = self.look()?;
-            let found: Vec<Found> = {
-                let project = self.file.as_ref().map(|file| file.loaded.project.as_str());
-                containers.iter().map(|container| found(container, project)).collect()
-            };
-            let end = self.shared.control().end;
-            let next = match end {
-                None => self.pursue(&found),
-                Some(end) => {
-                    let since = *ending.get_or_insert_with(Instant::now);
-                    if self.is_over(end, &found, since) {
-                        self.publish(containers);
-                        return Ok(());
+            match self.turn(&mut ending) {
+                Ok(true) => return,
+                Ok(false) => told.clear(),
+                Err(error) => {
+                    let message = error.in_one_line();
+                    if message != told {
+                        self.shared.log(&message);
+                        told = message;
                     }
-                    None
+                    if self.shared.control().end.is_some() {
+                        return;
+                    }
+                    std::thread::sleep(PATIENCE);
                 }
-            };
-            self.publish(containers);
-            let patience = next
-                .map_or(PATIENCE, |next| next.saturating_duration_since(Instant::now()).min(PATIENCE))
-                .min(if self.file.as_ref().is_some_and(|file| file.changed.is_some()) {
-                    STILL
-                } else {
-                    PATIENCE
-                });
-            self.notice.wait(&self.shared, patience)?;
-            std::thread::sleep(GATHER);
+            }
         }
+    }
+
+    /// One look, and what follows from it. True when the end has come.
+    fn turn(&mut self, ending: &mut Option<Instant>) -> Result<bool> {
+        self.shared.reap();
+        self.take_done();
+        self.read_again();
+        let containers = self.look()?;
+        let project = self.file.as_ref().map(|file| file.loaded.project.as_str());
+        let found: Vec<Found> = containers.iter().map(|container| found(container, project)).collect();
+        let end = self.shared.control().end;
+        let (next, is_over) = match end {
+            None => (self.pursue(&found), false),
+            Some(end) => {
+                let since = *ending.get_or_insert_with(Instant::now);
+                (None, self.is_over(end, &found, since))
+            }
+        };
+        self.publish(containers);
+        if is_over {
+            return Ok(true);
+        }
+        let mut patience = PATIENCE;
+        if let Some(next) = next {
+            patience = patience.min(next.saturating_duration_since(Instant::now()));
+        }
+        if self.file.as_ref().is_some_and(|file| file.changed.is_some()) {
+            patience = patience.min(STILL);
+        }
+        self.notice.wait(&self.shared, patience)?;
+        std::thread::sleep(GATHER);
+        Ok(false)
     }
 
     /// What has come of the steps that are over.
@@ -175,7 +193,9 @@ impl Supervisor {
                         *attempts = Attempts::after(Some(&before), Instant::now());
                         attempts.error = Some(message.clone());
                     }
-                    *self.stops.entry(name.clone()).or_default() += 1;
+                    if self.shared.control().end.is_some() {
+                        *self.stops.entry(name.clone()).or_default() += 1;
+                    }
                     let of = Of { id: String::new(), name: name.clone(), image: self.image(&name) };
                     self.shared.tell(News::new(Kind::Error, Some(of)).saying(message));
                 }

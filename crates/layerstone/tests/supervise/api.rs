@@ -57,7 +57,13 @@ fn every_endpoint_does_what_its_description_says() {
     assert!(started["pid"].is_number() && started["started"].is_string());
     let stats = client.get("/v1/containers/one/stats").json();
     assert!(stats["pids"].as_u64().unwrap() >= 1, "{stats}");
+    let kinds = || -> Vec<String> {
+        let events = client.get("/v1/events?since=0&follow=false").lines();
+        let of_one = events.iter().filter(|event| event["container"]["name"] == "one");
+        of_one.map(|event| event["type"].as_str().unwrap().to_owned()).collect()
+    };
     assert_eq!(client.post("/v1/containers/one/pause").json()["status"], "paused");
+    until("it is told", || kinds().last().is_some_and(|last| last == "pause"));
     assert_eq!(client.call("POST", "/v1/containers/one/pause", &NOTHING).status, 409, "it is paused");
     assert_eq!(client.post("/v1/containers/one/unpause").json()["status"], "running");
 
@@ -105,11 +111,6 @@ fn every_endpoint_does_what_its_description_says() {
     assert_eq!(client.post("/v1/containers/two/stop?timeout=1").json()["status"], "stopped");
     assert_eq!(client.call("DELETE", "/v1/containers/two?force=true", &NOTHING).status, 204);
 
-    let kinds = || -> Vec<String> {
-        let events = client.get("/v1/events?since=0&follow=false").lines();
-        let of_one = events.iter().filter(|event| event["container"]["name"] == "one");
-        of_one.map(|event| event["type"].as_str().unwrap().to_owned()).collect()
-    };
     until("the removal is told", || kinds().last().is_some_and(|last| last == "remove"));
     assert_eq!(kinds(), ["create", "start", "pause", "unpause", "die", "stop", "remove"]);
     let metrics = client.get("/v1/metrics").text();

@@ -28,13 +28,23 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// The same for what may take its time.
+async fn slow<T: Send + 'static>(
+    api: &Api,
+    work: impl FnOnce(&Shared) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    // It is never closed.
+    let _permit = api.slow.acquire().await;
+    blocking(api, work).await
+}
+
 /// Does something to a container, and shows how it is then.
 async fn change(
     api: &Api,
     asked: Asked,
     work: impl FnOnce(&Shared, &Container) -> Result<(), Problem> + Send + 'static,
 ) -> Result<Answer, Problem> {
-    let full = blocking(api, move |shared| {
+    let full = slow(api, move |shared| {
         let container = shared.agent.find(&asked.id)?;
         work(shared, &container)?;
         shared.wake();
@@ -73,7 +83,7 @@ pub(super) async fn create(api: &Api, asked: Asked) -> Result<Answer, Problem> {
     let spec: ContainerSpec = serde_json::from_value(body.into())
         .map_err(|error| Problem::bad(format!("the body is not what it should be: {error}")))?;
     let start = asked.flag("start")?;
-    let made = blocking(api, move |shared| {
+    let made = slow(api, move |shared| {
         let name = name.unwrap_or_default();
         let definition = Definition::alone(&name, &spec).map_err(Problem::bad)?;
         let image = shared.agent.store().image(&definition.image, None).map_err(AgentError::from)?;
@@ -93,12 +103,13 @@ pub(super) async fn create(api: &Api, asked: Asked) -> Result<Answer, Problem> {
 }
 
 pub(super) async fn get(api: &Api, asked: Asked) -> Result<Answer, Problem> {
-    change(api, asked, |_, _| Ok(())).await
+    let full = blocking(api, move |shared| Ok(Full::from(&shared.agent.find(&asked.id)?)));
+    json(StatusCode::OK, &full.await?)
 }
 
 pub(super) async fn delete(api: &Api, asked: Asked) -> Result<Answer, Problem> {
     let force = asked.flag("force")?;
-    blocking(api, move |shared| {
+    slow(api, move |shared| {
         let container = shared.agent.find(&asked.id)?;
         shared.agent.remove(&container, force).map_err(|error| {
             let is_state = matches!(error, AgentError::State { .. });

@@ -21,6 +21,8 @@ use crate::shared::Shared;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How many bytes are read before they are sent.
 const BATCH: usize = 64 << 10;
+/// How many records are looked at for that.
+const LOOKED_AT: usize = 1024;
 /// The most lines that `tail` can ask for.
 const MAX_TAIL: usize = 100_000;
 /// How many events are sent at once.
@@ -42,14 +44,22 @@ impl Log {
         Ok(None)
     }
 
-    /// The next records, as lines; empty when all were read.
-    fn batch(&mut self) -> Result<Vec<u8>, AgentError> {
+    /// The next records, as lines; nothing when all were read. It may be an empty text where none of those that were looked at was
+    /// wanted.
+    fn batch(&mut self) -> Result<Option<Vec<u8>>, AgentError> {
         let mut bytes = Vec::new();
-        while bytes.len() < BATCH {
-            let Some(record) = self.next()? else { break };
-            line(&mut bytes, &record);
+        for looked_at in 0..LOOKED_AT {
+            let Some(record) = self.reader.next_record()? else {
+                return Ok((looked_at > 0).then_some(bytes));
+            };
+            if self.since.is_none_or(|since| record.time >= since) {
+                line(&mut bytes, &record);
+            }
+            if bytes.len() >= BATCH {
+                break;
+            }
         }
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     /// Reads to the end; the last lines of it. A line may consist of several records.
@@ -131,8 +141,9 @@ async fn drain(log: &mut Log, sender: &mpsc::Sender<Bytes>) -> bool {
         let Ok(permit) = sender.reserve().await else { return false };
         // At most a batch is read in this thread; waiting for another one would take longer.
         match log.batch() {
-            Ok(bytes) if bytes.is_empty() => return true,
-            Ok(bytes) => permit.send(bytes.into()),
+            Ok(None) => return true,
+            Ok(Some(bytes)) if bytes.is_empty() => {}
+            Ok(Some(bytes)) => permit.send(bytes.into()),
             // What was sent so far is right; the answer ends here.
             Err(_) => return false,
         }

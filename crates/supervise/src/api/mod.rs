@@ -38,7 +38,9 @@ pub const OPENAPI: &str = include_str!("../../openapi.json");
 /// The most connections at once; more wait until one ends.
 const MAX_CONNECTIONS: usize = 512;
 /// The most threads for what may block.
-const MAX_THREADS: usize = 16;
+const MAX_THREADS: usize = 64;
+/// How many of them may be busy with what takes its time, such as stopping a container: the others stay free for what does not.
+const MAX_SLOW: usize = 48;
 /// The most programs that are executed for clients at once.
 const MAX_EXECS: usize = 32;
 /// How long a client may take for the head of a request, and stay silent between two.
@@ -53,6 +55,7 @@ const LAST_ANSWERS: Duration = Duration::from_millis(500);
 pub(crate) struct Api {
     pub(crate) shared: Arc<Shared>,
     pub(crate) execs: Arc<Semaphore>,
+    pub(crate) slow: Semaphore,
 }
 
 /// Keeps the containers of a file in their wanted state, and serves the API at `socket`, until the process is told to end by
@@ -77,16 +80,16 @@ pub fn serve(agent: Agent, settings: Settings, socket: Option<PathBuf>, log: Log
         .spawn(move || {
             // Dropped when this ends, however it does.
             let _ended = ended;
-            supervisor.run()
+            supervisor.run();
         })
         .doing("begin to serve at", socket.path())?;
     let listener = socket.take().ok_or_else(|| Error::NoSocket { path: socket.path().to_path_buf() })?;
     let served = runtime.block_on(work(&shared, listener, &socket, has_ended));
     shared.end(End::Leave);
-    let supervised = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     // Threads that wait for what may never come, such as a container's end, are not waited for.
     runtime.shutdown_background();
-    served.and(supervised)
+    served
 }
 
 async fn work(
@@ -100,7 +103,11 @@ async fn work(
     let on = |kind| signal(kind).doing("take", "signals");
     let (mut terminate, mut interrupt, mut hang_up) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
-    let api = Arc::new(Api { shared: Arc::clone(shared), execs: Arc::new(Semaphore::new(MAX_EXECS)) });
+    let api = Arc::new(Api {
+        shared: Arc::clone(shared),
+        execs: Arc::new(Semaphore::new(MAX_EXECS)),
+        slow: Semaphore::new(MAX_SLOW),
+    });
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut tasks = JoinSet::new();
     shared.log(&format!("serving at {}", path.display()));
