@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use layerstone_agent::model::Status;
 use layerstone_agent::{Container, Error, Result};
@@ -71,26 +71,36 @@ fn remove(shared: &Shared, id: &str) -> Result<()> {
 
 /// Stops a container, and notes that it was this program that did: it may start it again.
 pub(crate) fn stop_for_now(shared: &Shared, id: &str) -> Result<()> {
-    let container = match shared.agent.find(id) {
-        Err(Error::NoContainer(_)) => return Ok(()),
-        found => found?,
+    let find = || match shared.agent.find(id) {
+        Err(Error::NoContainer(_)) => Ok(None),
+        found => found.map(Some),
     };
-    let failed = |source| Error::Io { doing: "write", path: mark(&container), source };
-    if let Some(started) = container.state().started.as_ref().filter(|_| container.state().status.is_up()) {
-        let directory = container.directory();
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory).map_err(failed)?;
-        file.write_all(started.as_bytes()).map_err(failed)?;
-        file.persist(mark(&container)).map_err(|error| failed(error.error))?;
+    let Some(container) = find()?.filter(|container| container.state().status.is_up()) else {
+        return Ok(());
+    };
+    write_mark(&container)?;
+    if let Err(error) = shared.agent.stop(&container, None) {
+        let _ = fs::remove_file(mark(&container));
+        return Err(error);
     }
-    let stopped = shared.agent.stop(&container, None);
-    if stopped.is_err() {
-        unmark(&container);
+    // It may have been started again by its policy just before it was stopped.
+    match find()? {
+        Some(after) if after.state().started != container.state().started => write_mark(&after),
+        _ => Ok(()),
     }
-    stopped.map(drop)
 }
 
 fn mark(container: &Container) -> PathBuf {
-    Path::new(container.directory()).join(MARK)
+    container.directory().join(MARK)
+}
+
+fn write_mark(container: &Container) -> Result<()> {
+    let Some(started) = &container.state().started else { return Ok(()) };
+    let failed = |source| Error::Io { doing: "write", path: mark(container), source };
+    let directory = container.directory();
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory).map_err(failed)?;
+    file.write_all(started.as_bytes()).map_err(failed)?;
+    file.persist(mark(container)).map(drop).map_err(|error| failed(error.error))
 }
 
 /// True when it was this program that stopped the container, and nobody has started it since.
@@ -101,9 +111,10 @@ pub(crate) fn is_stopped_for_now(container: &Container) -> bool {
         })
 }
 
-/// Takes back what a stop that was cut off had announced of a container that still runs.
+/// Takes back what was announced of a container whose stop was cut off before it was asked for. One that was asked is just ending.
 pub(crate) fn unmark(container: &Container) {
-    if container.state().status != Status::Stopped {
+    let state = container.state();
+    if state.status != Status::Stopped && !state.stop_wanted {
         // Most have none; one that cannot be removed only means one start too many.
         let _ = fs::remove_file(mark(container));
     }

@@ -52,10 +52,12 @@ fn an_agent_that_is_killed_at_any_moment_loses_and_doubles_no_container() {
             until("only what is wanted is there", || {
                 station.containers().keys().map(String::as_str).eq(expected.iter().copied())
             });
-            until("all are as they should be", || {
-                let spec = station.client().get("/v1/spec").json();
-                spec["containers"].as_object().unwrap().values().all(|phase| phase["phase"] == "up")
-            });
+            let spec = || station.client().get("/v1/spec").json();
+            let start = Instant::now();
+            while !spec()["containers"].as_object().unwrap().values().all(|phase| phase["phase"] == "up") {
+                assert!(start.elapsed() < Duration::from_secs(60), "{}", spec());
+                std::thread::sleep(Duration::from_millis(20));
+            }
             for name in ["a", "b"] {
                 let round_of = station.host.ok(&["exec", name, "sh", "-c", "echo $ROUND"]).text();
                 assert_eq!(round_of, format!("{round}\n"), "{name}");
