@@ -28,6 +28,10 @@ pub(crate) enum Error {
     /// A container.
     #[error(transparent)]
     Agent(#[from] layerstone_agent::Error),
+    /// Keeping containers.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Supervise(#[from] layerstone_supervise::Error),
     /// Running a container, or a program in one: the exit codes are podman's.
     #[error(transparent)]
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no containers"))]
@@ -125,6 +129,13 @@ impl Error {
             },
             (Error::Agent(Agent::Unsupported { .. }) | Error::NeedsLinux, _) => 4,
             (Error::Agent(Agent::Invalid { .. }), _) => 2,
+            #[cfg(target_os = "linux")]
+            (Error::Supervise(error), _) => match error {
+                layerstone_supervise::Error::Syntax { .. }
+                | layerstone_supervise::Error::Impossible { .. } => 2,
+                layerstone_supervise::Error::Agent(Agent::Unsupported { .. }) => 4,
+                _ => 1,
+            },
             (Error::Usage(_), _)
             | (Error::Registry(layerstone_registry::Error::InvalidReference { .. }), _) => 2,
             (Error::Damage(_), _) | (_, Some(Store::Damaged { .. })) => 3,
@@ -218,6 +229,10 @@ impl Error {
             }
             Error::Agent(Agent::NoCommand(image)) => {
                 return Some(format!("say what to run: `layerstone run {image} COMMAND`"));
+            }
+            #[cfg(target_os = "linux")]
+            Error::Supervise(error) => {
+                return error.hint().map(str::to_owned).or_else(|| self.hint_by_errno());
             }
             Error::Registry(error) => return error.hint().or_else(|| self.hint_by_errno()),
             _ if self.registry().is_some() => {

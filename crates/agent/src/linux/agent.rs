@@ -29,6 +29,15 @@ pub struct Agent {
     program_root: PathBuf,
 }
 
+/// What was found of containers.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Those that are in order, the newest first.
+    pub containers: Vec<Container>,
+    /// The ids of those that are not, and why.
+    pub failed: Vec<(String, Error)>,
+}
+
 impl Agent {
     /// The containers of `store`.
     ///
@@ -98,6 +107,39 @@ impl Agent {
             }
         }
         Ok(containers)
+    }
+
+    /// All containers, each by itself: one that is damaged, or cannot be put in order, is told beside the others, with its id.
+    ///
+    /// # Errors
+    /// When the directory of containers cannot be read.
+    pub fn survey(&self) -> Result<Survey> {
+        self.sweep_unfinished()?;
+        let mut survey = Survey::default();
+        for id in self.ids()? {
+            let looked = self.load(&id).and_then(|container| match container {
+                Some(mut container) => {
+                    Ok(reconcile::reconcile(&self.store, &mut container)?.then_some(container))
+                }
+                None => Ok(None),
+            });
+            match looked {
+                Ok(container) => survey.containers.extend(container),
+                Err(error) => survey.failed.push((id, error)),
+            }
+        }
+        survey.containers.sort_by(|a, b| b.config.created.cmp(&a.config.created));
+        Ok(survey)
+    }
+
+    /// Where the containers are: one directory for each, named after its id.
+    pub fn directory(&self) -> &Path {
+        &self.root
+    }
+
+    /// The same for those that remove themselves, which are of this boot only.
+    pub fn brief_directory(&self) -> &Path {
+        &self.brief_root
     }
 
     /// The container of that name, id, or beginning of an id.

@@ -32,9 +32,9 @@ const MAX_SAID: usize = 2000;
 pub struct Client {
     name: String,
     shim_log: std::path::PathBuf,
-    conn: Conn,
+    pub(super) conn: Conn,
     /// The shim, when it was started by this process.
-    child: Option<Child>,
+    pub(super) child: Option<Child>,
     /// A descriptor of it. The socket alone does not tell its end: what it was about to start has it too.
     shim: Option<OwnedFd>,
     /// How much its log held before.
@@ -98,7 +98,7 @@ impl Client {
         }
     }
 
-    fn failed(&mut self, payload: &[u8]) -> Error {
+    pub(super) fn failed(&mut self, payload: &[u8]) -> Error {
         self.reap();
         match json::<Failure>(payload) {
             Ok(failure) => Error::Shim { code: failure.code, message: failure.message },
@@ -208,7 +208,7 @@ impl Client {
     }
 
     /// What to wait for: the socket, and the shim's end.
-    fn conversation(&self) -> Vec<PollFd<'_>> {
+    pub(super) fn conversation(&self) -> Vec<PollFd<'_>> {
         let wants = if self.conn.pending() > 0 { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
         let mut fds = vec![PollFd::from_borrowed_fd(self.conn.fd(), wants)];
         fds.extend(self.shim.as_ref().map(|shim| PollFd::new(shim, PollFlags::IN)));
@@ -216,7 +216,7 @@ impl Client {
     }
 
     /// Reads what the shim has said. One that is gone says no more than what is there.
-    fn take(&mut self, said: bool, gone: bool) {
+    pub(super) fn take(&mut self, said: bool, gone: bool) {
         if said {
             self.conn.fill();
         } else if gone {
@@ -225,7 +225,7 @@ impl Client {
     }
 
     /// The shim has closed its end without a word.
-    fn died(&mut self) -> Error {
+    pub(super) fn died(&mut self) -> Error {
         self.reap();
         let said = std::fs::read(&self.shim_log).unwrap_or_default();
         let from = usize::try_from(self.said_before).unwrap_or(usize::MAX).min(said.len());
@@ -235,14 +235,14 @@ impl Client {
     }
 
     /// The container has ended; its shim may still be busy with removing what it has written, which nobody has to wait for.
-    fn reap_later(&mut self) {
+    pub(super) fn reap_later(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Without it, it stays a zombie until this process ends.
             let _ = std::thread::Builder::new().spawn(move || child.wait());
         }
     }
 
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.wait();
         }
@@ -352,12 +352,12 @@ impl Client {
 }
 
 /// Whether the shim has said something, and whether it is gone.
-fn heard(fds: &[PollFd<'_>]) -> (bool, bool) {
+pub(super) fn heard(fds: &[PollFd<'_>]) -> (bool, bool) {
     let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
     (ready(0), ready(1))
 }
 
-fn unexpected(kind: Kind, payload: &[u8]) -> Error {
+pub(super) fn unexpected(kind: Kind, payload: &[u8]) -> Error {
     Error::Protocol { kind: kind as u8, size: u32::try_from(payload.len()).unwrap_or(u32::MAX) }
 }
 

@@ -37,6 +37,8 @@ pub(crate) enum ContainerVerb {
     Stats(Stats),
     /// Remove containers, and what was written in them
     Rm(Rm),
+    /// Keep the containers of a file in their wanted state, and serve an HTTP API over a socket
+    Agent(Agent),
 }
 
 #[derive(Debug, Args)]
@@ -290,4 +292,20 @@ pub(crate) struct Rm {
     /// Which
     #[arg(required_unless_present = "all")]
     pub(crate) containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    /// The file of wanted containers; without one there is only the API
+    #[arg(long, value_name = "FILE")]
+    pub(crate) spec: Option<PathBuf>,
+    /// Where to serve the API [default: agent.sock in the runtime directory]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Check the file, print what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Stop the file's containers when asked to end; they go on otherwise
+    #[arg(long)]
+    pub(crate) stop_on_exit: bool,
 }

@@ -1,5 +1,6 @@
 //! Containers on Linux.
 
+mod agent;
 mod create;
 mod logs;
 mod manage;
@@ -35,6 +36,7 @@ pub(crate) fn run(app: &App, verb: &ContainerVerb) -> Result<u8> {
         ContainerVerb::Unpause(args) => manage::unpause(app, args).map(done),
         ContainerVerb::Stats(args) => stats::run(app, args).map(done),
         ContainerVerb::Rm(args) => manage::rm(app, args).map(done),
+        ContainerVerb::Agent(args) => agent::run(app, args).map(done),
     }
 }
 
