@@ -38,6 +38,14 @@ fn a_container_that_was_made_or_has_stopped_is_started_and_keeps_its_files_and_i
         assert_eq!(host.ok(&["wait", "c"]).text(), "4\n");
         assert_eq!(host.ok(&["logs", "c"]).text(), "1\n2\n3\n4\n");
         host.ok(&["rm", "c"]);
+        // Input is that of whoever starts it.
+        host.ok(&["create", "-i", "--name", "i", "--runtime", runtime, "box", "cat"]);
+        for input in [&b"one"[..], b"two"] {
+            let called = host.call_with(&["start", "-a", "-i", "i"], input);
+            assert_eq!((called.code, called.stdout.as_slice()), (0, input), "{}", called.stderr);
+        }
+        assert_eq!(host.call(&["start", "-a", "i", "i"]).code, 125);
+        host.ok(&["rm", "i"]);
 
         // One that runs: starting it is nothing, restarting it ends it first.
         let line = "trap 'exit 5' TERM; echo $(cat /n 2>/dev/null)n > /n; while :; do usleep 10000; done";
