@@ -11,15 +11,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::agent::Agent;
 use super::container::Container;
 use super::frame::{Answer, CHUNK, Conn, Failure, Kind, Request, STDIN_WINDOW, json};
 use super::runtime::short_path;
 use super::terminal::{self, DetachKeys, Raw};
 use super::{process, shim};
 use crate::error::{Error, IoContext as _, Result};
-use crate::model::{Exit, HealthLook, Status};
-use crate::signal;
+use crate::model::{Exit, HealthLook};
 
 /// How long a shim may take to answer, or to tidy up after its container was killed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -412,89 +410,6 @@ impl Signals {
             Ok(info) => Ok(info.and_then(|info| i32::try_from(info.ssi_signo).ok())),
             Err(nix::errno::Errno::EAGAIN) => Ok(None),
             Err(errno) => Err(Error::Io { doing: "take", path: "signals".into(), source: errno.into() }),
-        }
-    }
-}
-
-impl Agent {
-    /// Asks a container to stop with its stop signal, and kills it when it has not by then. False when it had stopped already.
-    ///
-    /// # Errors
-    /// When the shim is gone, or does not tidy up.
-    pub fn stop(&self, container: &Container, seconds: Option<u32>) -> Result<bool> {
-        let mut container = container.clone();
-        container.reload_state()?;
-        if !container.state.status.is_up() {
-            return Ok(false);
-        }
-        let Some(shim) = container.state.shim.clone() else { return Ok(false) };
-        let Some(shim) = process::open(&shim)? else { return Ok(false) };
-        let gone = |result: Result<()>, shim| match result {
-            // It may have ended by itself meanwhile.
-            Err(_) if process::wait(shim, Some(Duration::from_secs(1)))? => Ok(()),
-            other => other,
-        };
-        let mut client = match Client::connect(&container) {
-            Err(_) if process::wait(&shim, Some(Duration::from_secs(1)))? => return Ok(true),
-            client => client?,
-        };
-        gone(client.stop(), &shim)?;
-        let seconds = seconds.unwrap_or(container.config.stop_timeout);
-        if process::wait(&shim, Some(Duration::from_secs(seconds.into())))? {
-            return Ok(true);
-        }
-        gone(client.kill(signal::KILL), &shim)?;
-        if process::wait(&shim, Some(PATIENCE))? {
-            return Ok(true);
-        }
-        let what = format!("the end of container `{}`", container.config.name);
-        Err(Error::Timeout { what, seconds: PATIENCE.as_secs() })
-    }
-
-    /// Stops a container, if it runs, and starts it again.
-    ///
-    /// # Errors
-    /// When it removes itself as soon as it has stopped, does not stop, or cannot be started.
-    pub fn restart(&self, container: &Container, seconds: Option<u32>) -> Result<Client> {
-        let mut container = container.clone();
-        container.reload_state()?;
-        if container.config.auto_remove && container.state.status.is_up() {
-            let name = container.config.name.clone();
-            return Err(Error::State { doing: "restart", name, state: "to be removed when it stops" });
-        }
-        self.stop(&container, seconds)?;
-        self.start(&self.find(&container.config.id)?, false)
-    }
-
-    /// Waits until a container has ended for good: one that is started again by its restart policy has not.
-    ///
-    /// # Errors
-    /// When its shim dies meanwhile.
-    pub fn wait(&self, container: &Container) -> Result<Exit> {
-        if container.state.status == Status::Stopped
-            && let Some(exit) = &container.state.exit
-        {
-            return Ok(exit.clone());
-        }
-        match Client::connect(container).and_then(|mut client| client.wait()) {
-            Ok(exit) => Ok(exit),
-            Err(error) => self.ended(container).and_then(|exit| exit.ok_or(error)),
-        }
-    }
-
-    /// How a container ended whose shim does not answer any more: it is taking it down, or dead.
-    fn ended(&self, container: &Container) -> Result<Option<Exit>> {
-        let noted = container.noted_exit()?;
-        if let Some(shim) = &container.state.shim
-            && let Some(shim) = process::open(shim)?
-        {
-            process::wait(&shim, None)?;
-        }
-        match self.find(&container.config.id) {
-            Ok(container) => Ok(container.state.exit),
-            // It has removed itself.
-            Err(Error::NoContainer(_)) => Ok(noted),
-            Err(error) => Err(error),
         }
     }
 }

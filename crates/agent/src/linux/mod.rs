@@ -5,6 +5,7 @@ mod bundle;
 mod cgroup;
 mod client;
 mod container;
+mod end;
 mod exec;
 mod files;
 mod frame;

@@ -110,6 +110,30 @@ fn the_built_in_init_has_nothing_of_the_host() {
 }
 
 #[test]
+fn an_init_does_what_it_can_below_a_filter_that_hardly_allows_anything() {
+    const TEST: &str = "an_init_does_what_it_can_below_a_filter_that_hardly_allows_anything";
+    let Some(host) = Host::new(TEST) else { return };
+    for (name, calls) in [("close", r#""close_range""#), ("signals", r#""close_range", "rt_sigtimedwait""#)] {
+        let profile = format!(
+            r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{{"names": [{calls}], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}}]}}"#
+        );
+        let path = host.path(name);
+        std::fs::write(&path, profile).unwrap();
+        let option = format!("seccomp={}", path.display());
+        let args =
+            ["run", "--rm", "--init", "--security-opt", &option, "box", "sh", "-c", "usleep 100000; exit 7"];
+        assert_eq!(host.call(&args).code, 7, "{name}");
+    }
+    let never = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["clone", "clone3", "fork", "vfork"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}"#;
+    std::fs::write(host.path("fork"), never).unwrap();
+    let option = format!("seccomp={}", host.path("fork").display());
+    let called = host.call(&["run", "--rm", "--init", "--security-opt", &option, "box", "true"]);
+    assert_eq!(called.code, 125);
+    assert!(called.stderr.contains("make a process for the program"), "{}", called.stderr);
+    host.assert_clean();
+}
+
+#[test]
 fn orphans_are_collected_by_the_init_and_by_nobody_without_one() {
     const TEST: &str = "orphans_are_collected_by_the_init_and_by_nobody_without_one";
     let Some(host) = Host::new(TEST) else { return };

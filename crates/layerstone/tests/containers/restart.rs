@@ -38,6 +38,14 @@ fn a_container_that_was_made_or_has_stopped_is_started_and_keeps_its_files_and_i
         assert_eq!(host.ok(&["wait", "c"]).text(), "4\n");
         assert_eq!(host.ok(&["logs", "c"]).text(), "1\n2\n3\n4\n");
         host.ok(&["rm", "c"]);
+        // Input is that of whoever starts it.
+        host.ok(&["create", "-i", "--name", "i", "--runtime", runtime, "box", "cat"]);
+        for input in [&b"one"[..], b"two"] {
+            let called = host.call_with(&["start", "-a", "-i", "i"], input);
+            assert_eq!((called.code, called.stdout.as_slice()), (0, input), "{}", called.stderr);
+        }
+        assert_eq!(host.call(&["start", "-a", "i", "i"]).code, 125);
+        host.ok(&["rm", "i"]);
 
         // One that runs: starting it is nothing, restarting it ends it first.
         let line = "trap 'exit 5' TERM; echo $(cat /n 2>/dev/null)n > /n; while :; do usleep 10000; done";
@@ -375,6 +383,39 @@ fn a_shim_does_not_grow_with_each_restart() {
         };
         assert_eq!(open_after(1), open_after(4), "{runtime}");
         host.ok(&["rm", "-f", "c"]);
+    }
+    host.assert_clean();
+}
+
+#[test]
+fn what_cannot_be_set_up_for_a_while_is_tried_again_and_leaves_nothing_open() {
+    const TEST: &str = "what_cannot_be_set_up_for_a_while_is_tried_again_and_leaves_nothing_open";
+    let Some(host) = Host::new(TEST) else { return };
+    for runtime in RUNTIMES {
+        let source = host.path("source");
+        std::fs::create_dir(&source).unwrap();
+        let volume = format!("{}:/mnt", source.display());
+        host.ok(&failing(&["-d", "--restart", "always", "--name", "c", "-v", &volume, "--runtime", runtime]));
+        until("it has run", || lines(&host, "c") >= 1);
+        std::fs::remove_dir(&source).unwrap();
+        let open_after_failure = |more_than: u64| {
+            let mut restarts = 0;
+            until("it cannot be set up", || {
+                let state = host.state("c");
+                restarts = state["restarts"].as_u64().unwrap();
+                state.get("init").is_none() && state["exit"]["code"] == 125 && restarts > more_than
+            });
+            let shim = host.state("c")["shim"]["pid"].as_i64().unwrap();
+            (restarts, std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count())
+        };
+        let (restarts, before) = open_after_failure(0);
+        let (_, after) = open_after_failure(restarts);
+        assert_eq!(before, after, "{runtime}");
+        std::fs::create_dir(&source).unwrap();
+        let runs = lines(&host, "c");
+        until("it runs again", || lines(&host, "c") > runs);
+        host.ok(&["rm", "-f", "c"]);
+        std::fs::remove_dir(&source).unwrap();
     }
     host.assert_clean();
 }

@@ -155,7 +155,9 @@ fn read_available(pipe: OwnedFd) -> Result<String> {
 fn classify(error: Error, program: &str) -> Error {
     let Error::Runtime { said, .. } = &error else { return error };
     let lower = said.to_ascii_lowercase();
-    let about_program = lower.contains("exec") || lower.contains("start container process");
+    // A mount of something that is missing is told in the same words.
+    let about_program = (lower.contains("exec") || lower.contains("start container process"))
+        && !lower.contains("error mounting");
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let code = if !about_program {
         return error;

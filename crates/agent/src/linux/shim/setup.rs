@@ -253,6 +253,9 @@ fn clear_away(container: &Container, exit: &Exit) -> Result<Exit> {
     cgroup.kill()?;
     reap_others(None);
     cgroup.remove()?;
+    // What a runtime has left of a container that it could not make would be in the way of the next one.
+    let left = container.runtime_directory();
+    files::if_there(std::fs::remove_dir_all(&left)).doing("remove", left)?;
     Ok(exit)
 }
 
