@@ -3,13 +3,14 @@
 mod files;
 mod portable;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use uuid::Uuid;
 
 use crate::code::Code;
+use crate::compute::document::Layer;
 use portable::Portable;
 
 /// A parent in a call of vmcompute.dll.
@@ -147,6 +148,18 @@ pub(crate) trait Engine: Sync {
 
     /// What becomes of a call on a disk that is none of the stand-in's, about which `code` was found.
     fn foreign_disk(&self, code: Code) -> Result<(), Code>;
+
+    /// Whether a container can be started on that volume, over these layers.
+    fn container_storage(&self, volume: &Path, layers: &[Layer]) -> Result<(), Code> {
+        let _ = (volume, layers);
+        Ok(())
+    }
+
+    /// Where the files are that were written to that volume.
+    fn changes(&self, volume: &Path) -> Option<PathBuf> {
+        let _ = volume;
+        None
+    }
 
     /// Where the files of a layer are seen; empty when nowhere.
     fn mount_path(&self, layer: PathBuf) -> Result<PathBuf, Code>;

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
 use crate::code::Code;
+use crate::compute::handles;
 use crate::fault::{self, MountPath};
 use crate::{engine, memory, record};
 
@@ -84,6 +85,12 @@ extern "system" fn StandinEngine(engine: u32) -> u32 {
 #[unsafe(no_mangle)]
 extern "system" fn StandinLiveAllocations() -> usize {
     memory::live()
+}
+
+/// How many operations, systems and processes the client has not closed.
+#[unsafe(no_mangle)]
+extern "system" fn StandinLiveHandles() -> usize {
+    handles::live()
 }
 
 /// Forgets all calls, counts, failures, delays and the engine; what the environment says holds again.
