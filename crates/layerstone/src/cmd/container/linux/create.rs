@@ -159,6 +159,13 @@ fn runtime(text: &str) -> Result<RuntimeChoice> {
     if text == "youki" {
         return Ok(RuntimeChoice::Youki);
     }
+    if text == "hcs" {
+        return Err(layerstone_agent::Error::Unsupported {
+            doing: "run containers with the Host Compute Service",
+            missing: "it is a part of Windows; here the runtime is youki, runc or crun".to_owned(),
+        }
+        .into());
+    }
     let candidates: Vec<PathBuf> = if text.contains('/') {
         vec![text.into()]
     } else {
