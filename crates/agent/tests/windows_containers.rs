@@ -60,6 +60,12 @@ mod windows {
             Some("client") => return client(&arguments[1..]),
             _ => {}
         }
+        // The stand-in makes real files, in this process and in all that it starts.
+        if std::env::var_os("STANDIN_ENGINE").is_none() {
+            let mut again = Command::new(std::env::current_exe().unwrap());
+            let status = again.args(&arguments).env("STANDIN_ENGINE", "files").status().unwrap();
+            return if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
         let wanted: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
         let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()));
         let tests: Vec<&Test> = TESTS.iter().filter(|(name, _)| chosen(name)).collect();
@@ -106,6 +112,11 @@ mod windows {
                 println!("ready");
                 std::thread::sleep(Duration::from_secs(600));
             }
+            "beats" => loop {
+                // Shows on the host that it is alive.
+                std::fs::write(&arguments[1], format!("{:?}", Instant::now())).unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+            },
             "ticks" => {
                 for tick in 0..arguments[1].parse::<u32>().unwrap() {
                     println!("tick {tick}");
@@ -192,7 +203,6 @@ mod windows {
             let hive = |name: &str| (format!("Files/Windows/System32/config/{name}"), &b"hive"[..]);
             let mut base: Vec<(String, &[u8])> = CONFIG_HIVES.iter().map(|name| hive(name)).collect();
             base.push(("Files/app/hello.txt".into(), b"hello of the image\r\n"));
-            // The second layer is one that the stand-in says it has imported.
             let layers = [layer(&base), layer(&[("Files/more.txt".into(), b"more")])];
             import(dir.path(), &store, "windows/amd64", "app", &layers);
             let agent = agent(store.root());
@@ -399,25 +409,25 @@ mod windows {
         let log = fixture.log(&container);
         assert_eq!(log.lines().count(), 40, "{log}");
 
-        let container = fixture.start("lost", RunOptions { command: this(&["sleep"]), ..options() });
-        let pid =
-            |identity: &Option<layerstone_agent::model::Identity>| identity.as_ref().unwrap().pid.to_string();
-        let (shim, init) = (pid(&container.state().shim), pid(&container.state().init));
-        assert!(
-            Command::new("taskkill")
-                .args(["/F", "/PID", &shim])
-                .stdout(Stdio::null())
-                .status()
-                .unwrap()
-                .success()
-        );
+        let heart = fixture.dir.path().join("heart");
+        let beat = || std::fs::read_to_string(&heart).unwrap_or_default();
+        let command = this(&["beats", heart.to_str().unwrap()]);
+        let container = fixture.start("lost", RunOptions { command, ..options() });
+        until("it is alive", || !beat().is_empty());
+        let shim = container.state().shim.as_ref().unwrap().pid.to_string();
+        let mut kill = Command::new("taskkill");
+        kill.args(["/F", "/PID", &shim]).stdout(Stdio::null());
+        assert!(kill.status().unwrap().success());
         until("it is put in order", || fixture.agent.find("lost").unwrap().state().status == Status::Stopped);
         let container = fixture.agent.find("lost").unwrap();
         let exit = container.state().exit.clone().unwrap();
         assert_eq!(exit.code, 137);
         assert!(exit.error.unwrap().contains("shim"));
-        let tasks = Command::new("taskkill").args(["/F", "/PID", &init]).output().unwrap();
-        assert!(!tasks.status.success(), "its program has ended with it: {tasks:?}");
+        until("its program has ended with it", || {
+            let before = beat();
+            std::thread::sleep(Duration::from_millis(500));
+            beat() == before
+        });
         // Nothing is attached any more, or it could not be removed.
         fixture.agent.remove(&container, false).unwrap();
         assert_eq!(fixture.scratches(), 1, "that of the other one");
@@ -428,7 +438,7 @@ mod windows {
         let output = fixture.run("missing", &words(&[r"C:\no\such.exe"]), None);
         assert_eq!(output.status.code(), Some(127), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains(r"C:\no\such.exe") && said.contains("ERROR_FILE_NOT_FOUND"), "{said}");
+        assert!(said.contains(r"C:\no\such.exe") && said.contains("_NOT_FOUND"), "{said}");
         let container = fixture.agent.find("missing").unwrap();
         assert_eq!(container.state().status, Status::Stopped);
         assert_eq!(container.state().exit.as_ref().unwrap().code, 127);
@@ -541,6 +551,12 @@ mod windows {
         assert_eq!(parameters["User"], "ContainerUser");
         assert_eq!(parameters["Environment"]["GREETING"], "good morning");
         assert_eq!(parameters["CommandLine"], "cmd /c \"echo %GREETING%\"");
+        // Layers are made once: a second container makes none.
+        let imports = |calls: &str| calls.matches("\"HcsImportLayer\"").count();
+        assert_eq!(imports(&std::fs::read_to_string(&log).unwrap()), 1);
+        let second = fixture.create(&RunOptions { command: words(&["cmd", "/c", "ver"]), ..self::options() });
+        shim(&second.unwrap());
+        assert_eq!(imports(&std::fs::read_to_string(&log).unwrap()), 1);
         // Everything is taken down, in the reverse order.
         let functions: Vec<&str> = calls.iter().filter_map(|call| call["function"].as_str()).collect();
         let last = |name: &str| functions.iter().rposition(|function| *function == name).expect(name);

@@ -106,7 +106,8 @@ impl Container {
         self.directory.with_extension("shim.log")
     }
 
-    pub(super) fn process_file(&self) -> PathBuf {
+    /// Its program, as the service takes it: JSON.
+    pub fn process_file(&self) -> PathBuf {
         self.directory.join("process.json")
     }
 

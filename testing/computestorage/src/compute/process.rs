@@ -13,9 +13,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::json;
-use windows_sys::Win32::Foundation::{STILL_ACTIVE, WAIT_OBJECT_0, WAIT_TIMEOUT};
+use windows_sys::Win32::Foundation::{FILETIME, STILL_ACTIVE, WAIT_OBJECT_0, WAIT_TIMEOUT};
 use windows_sys::Win32::System::Threading::{
-    GetExitCodeProcess, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE,
+    GetExitCodeProcess, GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE,
     PROCESS_TERMINATE, TerminateProcess, WaitForSingleObject,
 };
 
@@ -79,12 +79,13 @@ pub(crate) fn start(
     // SAFETY: an open handle of the process.
     let adopted = unsafe { system.adopt(handle.as_raw_handle()) };
     let pid = child.id();
-    let noted = adopted.and_then(|()| {
+    let noted = adopted.and_then(|()| start_time(&handle)).and_then(|started| {
         system.change(|record| {
             // It may have been ended meanwhile.
             System::must_be(record, State::Running)?;
             record.processes.push(ProcessRecord {
                 pid,
+                started,
                 image: image.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 ignores_signals: parameters.environment.contains_key(IGNORES_SIGNALS),
             });
@@ -145,6 +146,27 @@ fn handle_of(pid: u32) -> Option<OwnedHandle> {
     let handle = unsafe { OpenProcess(access, 0, pid) };
     // SAFETY: it was just opened, and nobody else knows it.
     (!handle.is_null()).then(|| unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+/// When a process was started: 100 ns since 1601.
+fn start_time(handle: &OwnedHandle) -> Result<u64, Failure> {
+    let mut times = [FILETIME::default(); 4];
+    let [start, end, kernel, user] = &mut times;
+    // SAFETY: an open process, and four places for the answers.
+    if unsafe { GetProcessTimes(handle.as_raw_handle(), start, end, kernel, user) } == 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    Ok(u64::from(start.dwHighDateTime) << 32 | u64::from(start.dwLowDateTime))
+}
+
+/// Ends a process that a client has left when it died, and no other that has its number now.
+pub(crate) fn end_left_over(process: &ProcessRecord) {
+    if let Some(handle) = handle_of(process.pid)
+        && start_time(&handle).is_ok_and(|started| started == process.started)
+    {
+        // SAFETY: an open process. Should it have ended meanwhile, that is what was wanted.
+        unsafe { TerminateProcess(handle.as_raw_handle(), ENDED) };
+    }
 }
 
 pub(crate) fn is_alive(pid: u32) -> bool {

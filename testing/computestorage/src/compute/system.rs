@@ -58,6 +58,8 @@ pub(crate) struct Record {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ProcessRecord {
     pub(crate) pid: u32,
+    /// Tells it from a later one with the same number.
+    pub(crate) started: u64,
     pub(crate) image: String,
     /// A test wants one that does not listen.
     pub(crate) ignores_signals: bool,
@@ -177,10 +179,24 @@ pub(crate) fn create(id: &str, document: &ComputeSystem) -> Result<System, Failu
 pub(crate) fn open(id: &str) -> Result<System, Failure> {
     let _lock = lock()?;
     let not_there = || Failure::new(Code::SYSTEM_NOT_FOUND, format!("there is no system `{id}`"));
-    let presence = open_presence(id).ok_or_else(not_there)?;
+    let Some(presence) = open_presence(id) else {
+        clear(id);
+        return Err(not_there());
+    };
     load(id)?;
     let job = job(id)?;
     Ok(System { id: id.to_owned(), presence: Some(presence), job })
+}
+
+/// What a client that died has left: the service would have ended its processes then. (Under Wine a job does not notice when the last
+/// process that has it open dies.)
+fn clear(id: &str) {
+    if let Ok(record) = load(id) {
+        for process in &record.processes {
+            super::process::end_left_over(process);
+        }
+        let _ = fs::remove_file(path(id));
+    }
 }
 
 /// The systems that there are, as `Properties`.
@@ -195,7 +211,7 @@ pub(crate) fn list(query: &SystemQuery) -> Result<Success, Failure> {
         let record: Record = serde_json::from_slice(&fs::read(&path)?).map_err(|_| Code::UNEXPECTED)?;
         let fits = |wanted: &[String], is: &String| wanted.is_empty() || wanted.contains(is);
         if open_presence(&record.id).is_none() {
-            fs::remove_file(path)?;
+            clear(&record.id);
         } else if fits(&query.ids, &record.id) && fits(&query.owners, &record.owner) {
             found.push(record.properties(&[]));
         }

@@ -70,11 +70,12 @@ extern "system" fn StandinMountPath(kind: u32) -> u32 {
     1
 }
 
-/// Chooses what calls do: 1 they only answer, 2 they work on the portable layer storage, 0 what the environment says. Gives 0 when
+/// Chooses what calls do: 1 they only answer, 2 they work on the portable layer storage, 3 they make real files, 0 what the environment
+/// says. Gives 0 when
 /// there is no such engine.
 #[unsafe(no_mangle)]
 extern "system" fn StandinEngine(engine: u32) -> u32 {
-    if engine > 2 {
+    if engine > 3 {
         return 0;
     }
     engine::choose(engine);
