@@ -94,7 +94,6 @@ fn options(args: &Run) -> Result<RunOptions> {
         stop_signal: args.stop_signal.clone(),
         stop_timeout: args.stop_timeout,
         runtime: runtime(&args.runtime)?,
-        ..RunOptions::default()
     })
 }
 
