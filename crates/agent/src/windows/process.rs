@@ -64,12 +64,13 @@ fn open_number(pid: u32) -> io::Result<Option<OwnedHandle>> {
     Ok(Some(unsafe { OwnedHandle::from_raw_handle(handle) }))
 }
 
-/// The process of that number, which is noted down to be told from a later one.
-pub(super) fn identify(pid: u32) -> Result<Option<Identity>> {
-    let Some(process) = open_number(pid).doing("look at process", pid.to_string())? else { return Ok(None) };
+/// The process of that number in a container, as it is noted down. One that cannot be looked at, or has ended, has no start time: the
+/// service knows it by its number.
+pub(super) fn identify(pid: u32) -> Identity {
+    let process = open_number(pid).ok().flatten();
     // SAFETY: it is open.
-    let started = unsafe { start_time(process.as_raw_handle()) }.doing("look at process", pid.to_string())?;
-    Ok(Some(identity(pid, started)))
+    let started = process.and_then(|process| unsafe { start_time(process.as_raw_handle()) }.ok());
+    identity(pid, started.unwrap_or_default())
 }
 
 /// A process that was noted down, when it still runs. One whose number is another's now counts as gone.

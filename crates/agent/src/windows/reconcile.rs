@@ -4,6 +4,8 @@
 //! attached scratch, and a state that says otherwise. Whoever looks at a container and finds that its shim is dead puts it in order; each
 //! step may have been done before.
 
+use std::path::Path;
+
 use layerstone_hcs::{ErrorKind, LayerChain};
 use layerstone_store::Store;
 use layerstone_store::storage::{LayerStorage as _, SANDBOX_DISK, ScratchLayer};
@@ -83,8 +85,23 @@ pub(super) fn dismantle(store: &Store, host: &Host, container: &Container) -> Re
     let detached = ScratchLayer::adopt(&host.storage, &folder, &chain)
         .and_then(|scratch| scratch.detach().map(drop).map_err(layerstone_store::storage::Error::from));
     match detached {
-        // It was not attached, or the disk has no volume because it was not.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // The filter was not attached, or the disk has no volume because it was not: a shim may have died between the two.
+        Err(error) if is_absent(&error) => detach_disk(host, &folder.join(SANDBOX_DISK)),
+        detached => Ok(detached?),
+    }
+}
+
+fn is_absent(error: &layerstone_store::storage::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotReady)
+}
+
+/// Detaches a disk that may be attached.
+fn detach_disk(host: &Host, path: &Path) -> Result<()> {
+    let disk = host.storage.open_disk(path)?;
+    let detached = host.storage.detach_disk(&disk);
+    host.storage.close_disk(disk)?;
+    match detached {
+        Err(error) if is_absent(&error) => Ok(()),
         detached => Ok(detached?),
     }
 }

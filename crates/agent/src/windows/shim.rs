@@ -191,7 +191,7 @@ fn run_process(
     let log = Arc::new(Mutex::new(log::Writer::open(&container.directory, log::FULL)?));
     container.state.status = Status::Running;
     container.state.started = Some(super::now());
-    container.state.init = process::identify(process.pid())?;
+    container.state.init = Some(process::identify(process.pid()));
     container.write_state()?;
     *started = true;
     conn.with(|out| frame::send(out, Kind::Started, &[]));
