@@ -19,7 +19,7 @@ use crate::command::{self, Failure, WINDOWS, WINDOWS_CC, cargo, present, target,
 use crate::test;
 
 /// What is tested under Wine.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 10] = [
     "layerstone-standin",
     "layerstone-hcs",
     "layerstone-nt",
@@ -28,6 +28,7 @@ const PACKAGES: [&str; 9] = [
     "layerstone-oci",
     "layerstone-registry",
     "layerstone-store",
+    "layerstone-agent",
     "layerstone",
 ];
 /// What tests start or load.

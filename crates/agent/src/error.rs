@@ -20,6 +20,13 @@ pub enum Error {
     /// The layer store.
     #[error(transparent)]
     Store(#[from] layerstone_store::Error),
+    /// The layer storage of Windows.
+    #[error(transparent)]
+    Storage(#[from] layerstone_store::storage::Error),
+    /// The Host Compute Service.
+    #[cfg(windows)]
+    #[error(transparent)]
+    Hcs(#[from] layerstone_hcs::Error),
     /// The system refused something.
     #[error("cannot {doing} `{}`", path.display())]
     Io {

@@ -16,9 +16,10 @@
 //! A program that uses this crate must call `shim_main` when its first argument is `shim`, before it starts any thread: the shim is
 //! the same program once more.
 //!
-//! Containers need Linux. On other systems only what describes them is there.
+//! Containers need Linux or Windows. On other systems only what describes them is there. On Windows the runtime is the Host Compute Service,
+//! and the image's layers are made into folders of Windows once, beside the store's own.
 
-// Three modules say why they need an exception: raw.rs of the runtimes, install.rs of the filters.
+// The modules that need an exception say why: raw.rs of the runtimes, install.rs of the filters, process.rs on Windows.
 #![deny(unsafe_code)]
 
 pub mod caps;
@@ -35,7 +36,11 @@ pub mod seccomp;
 pub mod signal;
 pub mod spec;
 pub mod user;
+#[cfg(windows)]
+mod windows;
 
 pub use error::{EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, Error, Result};
 #[cfg(target_os = "linux")]
 pub use linux::*;
+#[cfg(windows)]
+pub use windows::*;

@@ -98,9 +98,9 @@ pub fn short(id: &str) -> &str {
 pub struct Identity {
     /// Its number.
     pub pid: i32,
-    /// When it was started, in clock ticks after the boot (`/proc/PID/stat`, field 22).
+    /// When it was started, in clock ticks after the boot (`/proc/PID/stat`, field 22); on Windows a `FILETIME`.
     pub start_time: u64,
-    /// Which boot.
+    /// Which boot; empty on Windows, where start times are not counted from it.
     pub boot: String,
 }
 

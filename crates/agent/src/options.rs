@@ -221,6 +221,9 @@ pub enum RuntimeChoice {
     Youki,
     /// A program with the command line of runc, by its absolute path.
     Program(PathBuf),
+    /// The Host Compute Service: the only one on Windows, and only there.
+    #[cfg(windows)]
+    Hcs,
 }
 
 impl std::fmt::Display for RuntimeChoice {
@@ -228,6 +231,8 @@ impl std::fmt::Display for RuntimeChoice {
         match self {
             RuntimeChoice::Youki => f.write_str("youki (libcontainer, built in)"),
             RuntimeChoice::Program(path) => write!(f, "{}", path.display()),
+            #[cfg(windows)]
+            RuntimeChoice::Hcs => f.write_str("hcs (Host Compute Service of Windows)"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::catalogue::Known;
+use crate::compute::ResultError;
 use crate::functions::Build;
 use crate::hresult::HResult;
 use crate::privilege_names::Privilege;
@@ -55,8 +56,20 @@ pub enum Error {
         /// What it returned.
         code: HResult,
     },
+    /// An operation of the service failed, and it has said why.
+    #[error("{function} on `{}`: {code}: {details}", subject.display())]
+    Operation {
+        /// The function that began it.
+        function: &'static str,
+        /// On what.
+        subject: PathBuf,
+        /// What it ended with.
+        code: HResult,
+        /// What the service said.
+        details: Box<ResultError>,
+    },
     /// The DLL, or this function of it, is not on this host. Nothing was called.
-    #[error("{function} of {} is not available: {code}{}", library.display(), since_sentence(*since))]
+    #[error("{function} of {} is not available: {code}{}{}", library.display(), since_sentence(*since), feature_sentence(library))]
     Unavailable {
         /// The DLL.
         library: PathBuf,
@@ -142,11 +155,23 @@ fn since_sentence(since: Option<Build>) -> String {
     since.map_or_else(String::new, |build| format!("; Windows has it since build {build}"))
 }
 
+/// Which feature of Windows brings a DLL, where it is no part of every Windows.
+fn feature_sentence(library: &std::path::Path) -> &'static str {
+    const OF_CONTAINERS: [&str; 3] = ["computecore.dll", "computestorage.dll", "vmcompute.dll"];
+    // Its name on every system: no other one has backslashes in its paths.
+    let name = library.to_str().and_then(|path| path.rsplit(['\\', '/']).next()).unwrap_or_default();
+    if OF_CONTAINERS.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        "; the Windows feature `Containers` brings it"
+    } else {
+        ""
+    }
+}
+
 impl Error {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Call { code, .. } => code.kind(),
+            Error::Call { code, .. } | Error::Operation { code, .. } => code.kind(),
             Error::Unavailable { .. } | Error::Build { .. } => ErrorKind::Unsupported,
             Error::Privilege { .. } => ErrorKind::PrivilegeNotHeld,
             Error::StillThere { .. } => ErrorKind::InUse,
@@ -162,7 +187,9 @@ impl Error {
     /// What a function returned, when one was called or wanted.
     pub fn code(&self) -> Option<HResult> {
         match self {
-            Error::Call { code, .. } | Error::Unavailable { code, .. } => Some(*code),
+            Error::Call { code, .. } | Error::Operation { code, .. } | Error::Unavailable { code, .. } => {
+                Some(*code)
+            }
             _ => None,
         }
     }
@@ -170,7 +197,7 @@ impl Error {
     /// What the code usually means here, what causes it, and what to do about it.
     pub fn known(&self) -> Option<&'static Known> {
         match self {
-            Error::Call { code, .. } => code.known(),
+            Error::Call { code, .. } | Error::Operation { code, .. } => code.known(),
             _ => None,
         }
     }

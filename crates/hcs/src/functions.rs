@@ -32,6 +32,8 @@ impl Build {
     pub const SERVER_2019: Self = Build(17763);
     /// Windows 10 1903. Before it, [`HcsFormatWritableLayerVhd`](COMPUTESTORAGE) takes the handle of a disk.
     pub const WINDOWS_10_1903: Self = Build(18362);
+    /// Windows Server 2022: waiting for the end of systems and processes in one call.
+    pub const SERVER_2022: Self = Build(20348);
     /// The first build in which `HcsSetupBaseOSVolume` is used: an insider build on the way to Windows Server 2022.
     pub const BASE_OS_VOLUME: Self = Build(19645);
 
@@ -42,6 +44,7 @@ impl Build {
             17763 => Some("Windows 10 1809, Windows Server 2019"),
             18362 => Some("Windows 10 1903, Windows Server 1903"),
             19645 => Some("Windows Server 2022, Windows 11"),
+            20348 => Some("Windows Server 2022"),
             _ => None,
         }
     }
@@ -109,6 +112,38 @@ pub const VMCOMPUTE: [Function; 15] = functions!("vmcompute.dll" since Build::SE
     "ExportLayer",
 );
 
+/// computecore.dll. "HCS reference", learn.microsoft.com.
+pub const COMPUTECORE: [Function; 25] = functions!("computecore.dll" since Build::SERVER_2019;
+    "HcsCreateOperation" at "virtualization/api/hcs/reference/hcscreateoperation",
+    "HcsCloseOperation" at "virtualization/api/hcs/reference/hcscloseoperation",
+    "HcsCancelOperation" at "virtualization/api/hcs/reference/hcscanceloperation",
+    "HcsWaitForOperationResult" at "virtualization/api/hcs/reference/hcswaitforoperationresult",
+    "HcsWaitForOperationResultAndProcessInfo" at
+        "virtualization/api/hcs/reference/hcswaitforoperationresultandprocessinfo",
+    "HcsEnumerateComputeSystems" at "virtualization/api/hcs/reference/hcsenumeratecomputesystems",
+    "HcsCreateComputeSystem" at "virtualization/api/hcs/reference/hcscreatecomputesystem",
+    "HcsOpenComputeSystem" at "virtualization/api/hcs/reference/hcsopencomputesystem",
+    "HcsCloseComputeSystem" at "virtualization/api/hcs/reference/hcsclosecomputesystem",
+    "HcsStartComputeSystem" at "virtualization/api/hcs/reference/hcsstartcomputesystem",
+    "HcsShutDownComputeSystem" at "virtualization/api/hcs/reference/hcsshutdowncomputesystem",
+    "HcsTerminateComputeSystem" at "virtualization/api/hcs/reference/hcsterminatecomputesystem",
+    "HcsPauseComputeSystem" at "virtualization/api/hcs/reference/hcspausecomputesystem",
+    "HcsResumeComputeSystem" at "virtualization/api/hcs/reference/hcsresumecomputesystem",
+    "HcsGetComputeSystemProperties" at "virtualization/api/hcs/reference/hcsgetcomputesystemproperties",
+    "HcsWaitForComputeSystemExit" since Some(Build::SERVER_2022); at
+        "virtualization/api/hcs/reference/hcswaitforcomputesystemexit",
+    "HcsCreateProcess" at "virtualization/api/hcs/reference/hcscreateprocess",
+    "HcsOpenProcess" at "virtualization/api/hcs/reference/hcsopenprocess",
+    "HcsCloseProcess" at "virtualization/api/hcs/reference/hcscloseprocess",
+    "HcsTerminateProcess" at "virtualization/api/hcs/reference/hcsterminateprocess",
+    "HcsSignalProcess" at "virtualization/api/hcs/reference/hcssignalprocess",
+    "HcsGetProcessInfo" at "virtualization/api/hcs/reference/hcsgetprocessinfo",
+    "HcsGetProcessProperties" at "virtualization/api/hcs/reference/hcsgetprocessproperties",
+    "HcsModifyProcess" at "virtualization/api/hcs/reference/hcsmodifyprocess",
+    "HcsWaitForProcessExit" since Some(Build::SERVER_2022); at
+        "virtualization/api/hcs/reference/hcswaitforprocessexit",
+);
+
 /// virtdisk.dll.
 pub const VIRTDISK: [Function; 5] = functions!("virtdisk.dll" since Build::WINDOWS_7;
     "CreateVirtualDisk" at "windows/win32/api/virtdisk/nf-virtdisk-createvirtualdisk",
@@ -118,9 +153,9 @@ pub const VIRTDISK: [Function; 5] = functions!("virtdisk.dll" since Build::WINDO
     "GetVirtualDiskPhysicalPath" at "windows/win32/api/virtdisk/nf-virtdisk-getvirtualdiskphysicalpath",
 );
 
-/// Everything that [`COMPUTESTORAGE`], [`VMCOMPUTE`] and [`VIRTDISK`] list.
+/// Everything that [`COMPUTESTORAGE`], [`VMCOMPUTE`], [`VIRTDISK`] and [`COMPUTECORE`] list.
 pub fn all() -> impl Iterator<Item = &'static Function> {
-    COMPUTESTORAGE.iter().chain(&VMCOMPUTE).chain(&VIRTDISK)
+    COMPUTESTORAGE.iter().chain(&VMCOMPUTE).chain(&VIRTDISK).chain(&COMPUTECORE)
 }
 
 /// The entry of a function.

@@ -1,4 +1,4 @@
-//! The Host Compute Service's layer storage: what containers on Windows are stored with.
+//! The Host Compute Service: what containers on Windows are stored with, and what runs them.
 //!
 //! Windows keeps the layers of container images as folders, and shows a container a writable scratch on top of them
 //! through a file-system filter. The functions for that are in `computestorage.dll` and, older, in `vmcompute.dll`;
@@ -7,6 +7,7 @@
 //!
 //! - `ComputeStorage`: all 14 layer functions of `computestorage.dll`; `VmCompute`: those of `vmcompute.dll`;
 //!   `VirtualDisk`: the disks that scratches are in. On Windows.
+//! - [`compute`]: containers over those layers (`computecore.dll`), their processes, and how a command line is quoted.
 //! - [`LayerChain`] and [`schema`]: the parents of a layer, and the documents.
 //! - [`Error`], [`HResult`] and [`catalogue`]: what a code means here, what causes it, and what to do.
 //! - `privilege`: privileges that are enabled on a thread and given back; `host`: what this host can do.
@@ -76,6 +77,7 @@
 
 pub mod catalogue;
 mod chain;
+pub mod compute;
 mod error;
 mod filters;
 pub mod functions;

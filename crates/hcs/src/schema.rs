@@ -175,3 +175,19 @@ macro_rules! documents {
     )*};
 }
 documents!(LayerData, ExportLayerOptions, OsLayerOptions);
+
+mod compute {
+    use super::Document;
+    use crate::compute::{
+        ComputeSystem, ProcessModifyRequest, ProcessParameters, PropertyQuery, SignalProcessOptions,
+        SystemQuery,
+    };
+    documents!(
+        ComputeSystem,
+        ProcessModifyRequest,
+        ProcessParameters,
+        PropertyQuery,
+        SignalProcessOptions,
+        SystemQuery
+    );
+}

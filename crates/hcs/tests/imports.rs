@@ -1,6 +1,7 @@
 //! A program that uses the calls does not import them: it starts on every Windows.
 #![cfg(windows)]
 
+use layerstone_hcs::compute::ComputeCore;
 use layerstone_hcs::virtdisk::{CreateDisk, VirtDisk};
 use layerstone_hcs::{ComputeStorage, Error, ErrorKind, FilterType, HResult, LayerChain, VmCompute, host};
 use object::LittleEndian;
@@ -16,6 +17,7 @@ fn use_them_all() -> Vec<Result<(), Error>> {
         ComputeStorage::load(r"C:\no\computestorage.dll").detach_overlay_filter(nowhere, FilterType::UnionFs),
         VmCompute::load(r"C:\no\vmcompute.dll").activate_layer(nowhere),
         disk.create(nowhere, &CreateDisk::dynamic(1 << 20)).map(drop),
+        ComputeCore::load(r"C:\no\computecore.dll").open_system("x").map(drop),
     ]
 }
 
@@ -49,6 +51,20 @@ fn a_missing_dll_is_an_error_of_the_call_that_names_the_function() {
     assert_eq!(*code, HResult::from_win32(126));
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("17763"), "{error}");
+}
+
+#[test]
+fn a_windows_without_containers_says_which_feature_brings_them() {
+    let error = ComputeCore::load(r"C:\no\computecore.dll").open_system("x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(error.code(), Some(HResult::from_win32(126)));
+    let message = error.to_string();
+    for part in ["HcsOpenComputeSystem", "computecore.dll", "17763", "the Windows feature `Containers`"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // A DLL that is there and has no such function.
+    let other = ComputeCore::load(r"C:\windows\system32\kernel32.dll");
+    assert_eq!(other.open_system("x").unwrap_err().code(), Some(HResult::from_win32(127)));
 }
 
 #[test]

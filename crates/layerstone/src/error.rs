@@ -34,15 +34,15 @@ pub(crate) enum Error {
     Supervise(#[from] layerstone_supervise::Error),
     /// Running a container, or a program in one: the exit codes are podman's.
     #[error(transparent)]
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no containers"))]
+    #[cfg_attr(not(any(target_os = "linux", windows)), expect(dead_code, reason = "there are no containers"))]
     Run(Box<Error>),
     /// Containers, on a system that has none.
-    #[error("containers need Linux, and this is {}", std::env::consts::OS)]
-    #[cfg_attr(target_os = "linux", expect(dead_code, reason = "there they are"))]
+    #[error("containers need Linux or Windows, and this is {}", std::env::consts::OS)]
+    #[cfg_attr(any(target_os = "linux", windows), expect(dead_code, reason = "there they are"))]
     NeedsLinux,
     /// Several things were to be done, and some failed; each has been told.
     #[error("{failed} of {all} failed")]
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no containers"))]
+    #[cfg_attr(not(any(target_os = "linux", windows)), expect(dead_code, reason = "there are no containers"))]
     Some {
         /// How many.
         failed: usize,
@@ -128,6 +128,13 @@ impl Error {
                 _ => layerstone_agent::EXIT_FAILED,
             },
             (Error::Agent(Agent::Unsupported { .. }) | Error::NeedsLinux, _) => 4,
+            #[cfg(windows)]
+            (Error::Agent(Agent::Hcs(error)), _)
+                if error.kind() == layerstone_hcs::ErrorKind::Unsupported =>
+            {
+                4
+            }
+            (Error::Agent(Agent::Storage(error)), _) if storage::is_of_the_host(error) => 4,
             (Error::Agent(Agent::Invalid { .. }), _) => 2,
             #[cfg(target_os = "linux")]
             (Error::Supervise(error), _) => match error {

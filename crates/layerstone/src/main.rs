@@ -13,6 +13,10 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "shim") {
         return layerstone_agent::shim_main();
     }
+    #[cfg(windows)]
+    if std::env::args_os().nth(1).is_some_and(|word| word == "shim") {
+        return layerstone_agent::shim_main(layerstone_agent::Host::system());
+    }
     match cmd::run(args::Cli::read()) {
         Ok(code) => ExitCode::from(code),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,

@@ -12,6 +12,26 @@ impl Code {
     pub(crate) const UNEXPECTED: Self = Code(0x8000_FFFF);
     /// `E_POINTER`
     pub(crate) const POINTER: Self = Code(0x8000_4003);
+    /// `E_HANDLE`
+    pub(crate) const HANDLE: Self = Code(0x8007_0006);
+    /// `HCS_E_INVALID_STATE`
+    pub(crate) const INVALID_STATE: Self = Code(0x8037_0105);
+    /// `HCS_E_SYSTEM_NOT_FOUND`
+    pub(crate) const SYSTEM_NOT_FOUND: Self = Code(0x8037_010E);
+    /// `HCS_E_SYSTEM_ALREADY_EXISTS`
+    pub(crate) const SYSTEM_ALREADY_EXISTS: Self = Code(0x8037_010F);
+    /// `HCS_E_SYSTEM_ALREADY_STOPPED`
+    pub(crate) const SYSTEM_ALREADY_STOPPED: Self = Code(0x8037_0110);
+    /// `HCS_E_OPERATION_NOT_STARTED`
+    pub(crate) const OPERATION_NOT_STARTED: Self = Code(0x8037_0115);
+    /// `HCS_E_OPERATION_ALREADY_STARTED`
+    pub(crate) const OPERATION_ALREADY_STARTED: Self = Code(0x8037_0116);
+    /// `HCS_E_OPERATION_TIMEOUT`
+    pub(crate) const OPERATION_TIMEOUT: Self = Code(0x8037_0118);
+    /// `HCS_E_PROCESS_ALREADY_STOPPED`
+    pub(crate) const PROCESS_ALREADY_STOPPED: Self = Code(0x8037_011F);
+    /// `HCS_E_SYSTEM_NOT_CONFIGURED_FOR_OPERATION`
+    pub(crate) const SYSTEM_NOT_CONFIGURED: Self = Code(0x8037_0120);
     /// `HCS_E_INVALID_JSON`
     pub(crate) const INVALID_JSON: Self = Code(0x8037_010D);
     pub(crate) const INVALID_HANDLE: Self = Code::win32(6);

@@ -1,4 +1,4 @@
-//! A DLL in the place of three: computestorage.dll, the layer calls of vmcompute.dll, and virtdisk.dll.
+//! A DLL in the place of four: computestorage.dll, the layer calls of vmcompute.dll, virtdisk.dll, and computecore.dll.
 //!
 //! It has their C interface with its rules of ownership, so that the code that calls them is tested as it is, under Wine,
 //! or on a Windows without these features. It is no part of the product. `README.md` beside this says how tests steer it.
@@ -9,7 +9,8 @@
 //!              ├─► fault     calls that fail, or take long, because a test wants it
 //!              ├─► memory    strings that the client has to free, and whether it did
 //!              ├─► disk      virtual disks: files with a header
-//!              └─► engine    what a call does
+//!              ├─► compute   systems and their processes
+//!              └─► engine    what a call on layers does
 //! ```
 
 // A C interface is what this is: every argument is a pointer from somebody else. Each block says what it relies on.
@@ -18,6 +19,7 @@
 #![cfg(windows)]
 
 mod code;
+mod compute;
 mod disk;
 mod engine;
 mod exports;

@@ -1,4 +1,4 @@
-//! Codes of the Host Compute Service: facility 0x37, `0x8037xxxx`; vmcompute.dll spells them `0xC037xxxx`.
+//! Codes of the Host Compute Service, those of layers and those of compute systems: facility 0x37, `0x8037xxxx`; vmcompute.dll spells them `0xC037xxxx`.
 
 use super::Known;
 use crate::error::ErrorKind;
@@ -182,6 +182,16 @@ pub(super) const CODES: &[Known] = &[
         source: HCS,
     },
     Known {
+        code: HResult(0x8037_0117),
+        name: "HCS_E_OPERATION_PENDING",
+        text: "the operation is still running",
+        kind: ErrorKind::NotReady,
+        here: "the result was asked for too early",
+        causes: &["a program that does not wait for the operation"],
+        remedy: "wait for the operation",
+        source: HCS,
+    },
+    Known {
         code: HResult(0x8037_0118),
         name: "HCS_E_OPERATION_TIMEOUT",
         text: "the operation took too long",
@@ -215,6 +225,16 @@ pub(super) const CODES: &[Known] = &[
         source: HCS,
     },
     Known {
+        code: HResult(0x8037_011D),
+        name: "HCS_E_PROCESS_INFO_NOT_AVAILABLE",
+        text: "the process has no information of that kind",
+        kind: ErrorKind::NotFound,
+        here: "the pipes of the process cannot be had any more",
+        causes: &["the process has ended", "another program has taken its pipes"],
+        remedy: "start the process again",
+        source: HCS,
+    },
+    Known {
         code: HResult(0x8037_011E),
         name: "HCS_E_SERVICE_DISCONNECT",
         text: "the connection to the service was lost",
@@ -222,6 +242,26 @@ pub(super) const CODES: &[Known] = &[
         here: "vmcompute was restarted or has crashed",
         causes: &["a restart of the service while a call was under way"],
         remedy: "make the call again, and see whether what it should do is done",
+        source: HCS,
+    },
+    Known {
+        code: HResult(0x8037_011F),
+        name: "HCS_E_PROCESS_ALREADY_STOPPED",
+        text: "the process has ended already",
+        kind: ErrorKind::NotFound,
+        here: "there is no process to be told anything",
+        causes: &["it ended by itself"],
+        remedy: "nothing, when it was to be ended",
+        source: HCS,
+    },
+    Known {
+        code: HResult(0x8037_0120),
+        name: "HCS_E_SYSTEM_NOT_CONFIGURED_FOR_OPERATION",
+        text: "the virtual machine or container cannot do that",
+        kind: ErrorKind::Unsupported,
+        here: "what was asked for needs another kind of system",
+        causes: &["a container that shares the host's kernel was to be paused or saved"],
+        remedy: "do without, or use a virtual machine",
         source: HCS,
     },
 ];

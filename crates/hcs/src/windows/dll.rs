@@ -54,6 +54,11 @@ impl Library {
         Library { path: path.into(), flags: LOAD_WITH_ALTERED_SEARCH_PATH, module: OnceLock::new() }
     }
 
+    /// The same DLL, not loaded yet.
+    pub(super) fn again(&self) -> Self {
+        Library { path: self.path.clone(), flags: self.flags, module: OnceLock::new() }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -7,8 +7,11 @@ use windows_sys::Win32::Foundation::LocalFree;
 use super::wide::until_nul;
 use crate::error::{Error, Result};
 
-/// The longest path of Windows, in UTF-16 units, with its NUL. No string that a call returns is read further than this.
+/// The longest path of Windows, in UTF-16 units, with its NUL. No path that a call returns is read further than this.
 const LONGEST: usize = 32_768;
+
+/// The longest document that is taken, in UTF-16 units: far more than a list of all processes of a large host.
+const LONGEST_DOCUMENT: usize = 16 << 20;
 
 /// A string that a call has allocated. It is freed when this is dropped, on every path out of the caller.
 ///
@@ -34,16 +37,26 @@ impl LocalString {
 
     /// A copy, as a path. Null is an empty path; ill-formed UTF-16 stays what it is.
     pub(super) fn to_path(&self, function: &'static str, subject: &Path) -> Result<PathBuf> {
-        if self.0.is_null() {
-            return Ok(PathBuf::new());
-        }
+        Ok(until_nul(&self.units(LONGEST, function, subject)?).into())
+    }
+
+    /// A copy, as a document. Null is an empty one; what is ill-formed in it becomes U+FFFD.
+    pub(super) fn to_document(&self, function: &'static str, subject: &Path) -> Result<String> {
+        Ok(String::from_utf16_lossy(&self.units(LONGEST_DOCUMENT, function, subject)?))
+    }
+
+    /// What is before the NUL.
+    fn units(&self, longest: usize, function: &'static str, subject: &Path) -> Result<Vec<u16>> {
         let mut units = Vec::new();
-        for index in 0..LONGEST {
+        if self.0.is_null() {
+            return Ok(units);
+        }
+        for index in 0..longest {
             // SAFETY: the string is NUL-terminated (contract of `as_out`), and every unit before this one was no NUL,
             // so this one is within its memory.
             let unit = unsafe { self.0.add(index).read() };
             if unit == 0 {
-                return Ok(until_nul(&units).into());
+                return Ok(units);
             }
             units.push(unit);
         }

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod backup_files;
+pub(crate) mod computecore;
 pub(crate) mod computestorage;
 mod dll;
 pub mod host;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use layerstone_hcs::compute::ComputeCore;
 use layerstone_hcs::virtdisk::VirtDisk;
 use layerstone_hcs::{Build, ComputeStorage, Retry, VmCompute};
 use serde_json::Value;
@@ -110,6 +111,16 @@ impl Standin {
 
     pub(crate) fn vmcompute(&self) -> VmCompute {
         VmCompute::load(&self.path).with_retry(QUICK)
+    }
+
+    pub(crate) fn computecore(&self) -> ComputeCore {
+        ComputeCore::load(&self.path).with_build(Build::SERVER_2022).with_patience(Duration::from_secs(60))
+    }
+
+    /// How many operations, systems and processes were not closed.
+    pub(crate) fn live_handles(&self) -> usize {
+        // SAFETY: the function's type, as its source declares it.
+        unsafe { std::mem::transmute::<FARPROC, LiveAllocations>(self.function("StandinLiveHandles"))() }
     }
 
     pub(crate) fn virtdisk(&self) -> VirtDisk {

@@ -129,8 +129,8 @@ pub(crate) struct Create {
     pub(crate) label: Vec<String>,
     #[command(flatten)]
     pub(crate) health: Health,
-    /// What makes the container: youki (built in), or runc, crun, or the path of a program like them
-    #[arg(long, value_name = "RUNTIME", default_value = "youki")]
+    /// What makes the container: youki (built in), or runc, crun, or the path of a program like them; on Windows hcs
+    #[arg(long, value_name = "RUNTIME", default_value = if cfg!(windows) { "hcs" } else { "youki" })]
     pub(crate) runtime: String,
     /// Which platform, where the image's name stands for several
     #[arg(long, value_name = "PLATFORM")]

@@ -47,8 +47,11 @@ fn an_agent_that_is_killed_at_any_moment_loses_and_doubles_no_container() {
         if round % 5 == 0 {
             station.keep_again(&[]);
             station.run(&["stays", "a", "b"]);
-            let expected: &[&str] =
-                if round.is_multiple_of(2) { &["a", "b", "sometimes", "stays"] } else { &["a", "b", "stays"] };
+            let expected: &[&str] = if round.is_multiple_of(2) {
+                &["a", "b", "sometimes", "stays"]
+            } else {
+                &["a", "b", "stays"]
+            };
             until("only what is wanted is there", || {
                 station.containers().keys().map(String::as_str).eq(expected.iter().copied())
             });

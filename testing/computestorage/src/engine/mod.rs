@@ -1,15 +1,18 @@
 //! What a call does, when all its arguments have been read.
 
 mod files;
+mod on_disk;
 mod portable;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use uuid::Uuid;
 
 use crate::code::Code;
+use crate::compute::document::Layer;
+use on_disk::OnDisk;
 use portable::Portable;
 
 /// A parent in a call of vmcompute.dll.
@@ -148,6 +151,18 @@ pub(crate) trait Engine: Sync {
     /// What becomes of a call on a disk that is none of the stand-in's, about which `code` was found.
     fn foreign_disk(&self, code: Code) -> Result<(), Code>;
 
+    /// Whether a container can be started on that volume, over these layers.
+    fn container_storage(&self, volume: &Path, layers: &[Layer]) -> Result<(), Code> {
+        let _ = (volume, layers);
+        Ok(())
+    }
+
+    /// Where the files are that were written to that volume.
+    fn changes(&self, volume: &Path) -> Option<PathBuf> {
+        let _ = volume;
+        None
+    }
+
     /// Where the files of a layer are seen; empty when nowhere.
     fn mount_path(&self, layer: PathBuf) -> Result<PathBuf, Code>;
 }
@@ -174,17 +189,23 @@ impl Engine for RecordOnly {
 /// The engine of this process: the one that `STANDIN_ENGINE` names, or the one that only answers.
 pub(crate) fn current() -> &'static dyn Engine {
     static PORTABLE: LazyLock<Portable> = LazyLock::new(Portable::new);
-    static IS_PORTABLE: LazyLock<bool> =
-        LazyLock::new(|| std::env::var_os("STANDIN_ENGINE").is_some_and(|name| name == "portable"));
-    let portable = match CHOSEN.load(Ordering::Relaxed) {
-        1 => false,
-        2 => true,
-        _ => *IS_PORTABLE,
+    static NAMED: LazyLock<u32> = LazyLock::new(|| match std::env::var("STANDIN_ENGINE").as_deref() {
+        Ok("portable") => 2,
+        Ok("files") => 3,
+        _ => 1,
+    });
+    let number = match CHOSEN.load(Ordering::Relaxed) {
+        0 => *NAMED,
+        chosen => chosen,
     };
-    if portable { &*PORTABLE } else { &RecordOnly }
+    match number {
+        2 => &*PORTABLE,
+        3 => &OnDisk,
+        _ => &RecordOnly,
+    }
 }
 
-/// What a test has chosen instead: 1 the one that only answers, 2 the portable one, 0 neither.
+/// What a test has chosen instead: 1 the one that only answers, 2 the portable one, 3 the one that makes real files, 0 none of them.
 static CHOSEN: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) fn choose(engine: u32) {

@@ -3,18 +3,21 @@
 //! Scratches of Windows are volumes on virtual disks, and those of the portable storage are folders. The volume of a disk is
 //! therefore a folder here, named by the volume's GUID.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use layerstone_hcs::{ExportLayerOptions, Guid, LayerChain, LayerData, WritableLayerOptions};
+use layerstone_hcs::{ErrorKind, ExportLayerOptions, Guid, LayerChain, LayerData, WritableLayerOptions};
 use layerstone_store::storage::{Error, LayerStorage as _, Portable as Storage, SANDBOX_DISK};
 
 use crate::code::Code;
+use crate::compute::document::Layer;
 use crate::disk;
 use crate::engine::{Engine, Operation, files};
 
 /// `ERROR_NOT_SUPPORTED`
 const NOT_SUPPORTED: Code = Code::win32(50);
+/// What others have measured that starting a container without the filter returns.
+const NO_FILTER: Code = Code::win32(0x287);
 /// How the path of a volume begins.
 const VOLUME: &str = r"\\?\Volume{";
 
@@ -124,6 +127,24 @@ impl Engine for Portable {
     /// Only a disk of the stand-in has a volume.
     fn foreign_disk(&self, code: Code) -> Result<(), Code> {
         Err(code)
+    }
+
+    /// Start fails where the filter is not attached, or is attached for other layers.
+    fn container_storage(&self, volume: &Path, layers: &[Layer]) -> Result<(), Code> {
+        let mut chain = LayerChain::base();
+        for layer in layers {
+            chain.push(layer.id, &layer.path);
+        }
+        // The storage knows whether it is attached, and over what; asked to attach it once more it says so.
+        let folder = self.folder(volume.to_owned());
+        match self.storage.attach_layer_storage_filter(&folder, &chain) {
+            Err(error) if error.kind() == ErrorKind::InUse => Ok(()),
+            Err(error) => Err(told(error)),
+            Ok(()) => {
+                self.storage.detach_layer_storage_filter(&folder).map_err(told)?;
+                Err(NO_FILTER)
+            }
+        }
     }
 
     fn mount_path(&self, _layer: PathBuf) -> Result<PathBuf, Code> {

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
 use crate::code::Code;
+use crate::compute::handles;
 use crate::fault::{self, MountPath};
 use crate::{engine, memory, record};
 
@@ -69,11 +70,12 @@ extern "system" fn StandinMountPath(kind: u32) -> u32 {
     1
 }
 
-/// Chooses what calls do: 1 they only answer, 2 they work on the portable layer storage, 0 what the environment says. Gives 0 when
+/// Chooses what calls do: 1 they only answer, 2 they work on the portable layer storage, 3 they make real files, 0 what the environment
+/// says. Gives 0 when
 /// there is no such engine.
 #[unsafe(no_mangle)]
 extern "system" fn StandinEngine(engine: u32) -> u32 {
-    if engine > 2 {
+    if engine > 3 {
         return 0;
     }
     engine::choose(engine);
@@ -84,6 +86,12 @@ extern "system" fn StandinEngine(engine: u32) -> u32 {
 #[unsafe(no_mangle)]
 extern "system" fn StandinLiveAllocations() -> usize {
     memory::live()
+}
+
+/// How many operations, systems and processes the client has not closed.
+#[unsafe(no_mangle)]
+extern "system" fn StandinLiveHandles() -> usize {
+    handles::live()
 }
 
 /// Forgets all calls, counts, failures, delays and the engine; what the environment says holds again.

@@ -2,6 +2,7 @@
 //!
 //! All of them may be called from any thread, and none of them unwinds into the client.
 
+mod computecore;
 mod computestorage;
 mod control;
 mod virtdisk;

@@ -13,6 +13,7 @@ use layerstone_hcs::{
 
 use super::error::Result;
 use super::in_place::InPlaceWriter;
+use super::plain::PlainFiles;
 use super::{BaseOs, LayerForm, LayerStorage, NewDisk, ScratchForm, places};
 use crate::error::IoContext as _;
 
@@ -22,19 +23,33 @@ pub struct Hcs<'a> {
     storage: &'a ComputeStorage,
     vm: &'a VmCompute,
     disks: &'a VirtDisk,
+    plain_files: bool,
 }
 
 impl Hcs<'static> {
     /// With the DLLs of this Windows. Whether they are there shows when they are called.
     pub fn system() -> Self {
-        Hcs { storage: ComputeStorage::system(), vm: VmCompute::system(), disks: VirtDisk::system() }
+        Hcs {
+            storage: ComputeStorage::system(),
+            vm: VmCompute::system(),
+            disks: VirtDisk::system(),
+            plain_files: false,
+        }
     }
 }
 
 impl<'a> Hcs<'a> {
     /// With other DLLs that have the same functions: for tests.
     pub fn with(storage: &'a ComputeStorage, vm: &'a VmCompute, disks: &'a VirtDisk) -> Self {
-        Hcs { storage, vm, disks }
+        Hcs { storage, vm, disks, plain_files: false }
+    }
+
+    /// The same, with the files of base layers written as any program writes files: for tests where there is no backup API. Their
+    /// owners, descriptors and streams are lost.
+    #[must_use]
+    pub fn with_plain_files(mut self) -> Self {
+        self.plain_files = true;
+        self
     }
 }
 
@@ -58,6 +73,9 @@ impl LayerStorage for Hcs<'_> {
     }
 
     fn in_place_writer(&self) -> Box<dyn InPlaceWriter + '_> {
+        if self.plain_files {
+            return Box::new(PlainFiles::default());
+        }
         Box::new(files::BackupFiles::default())
     }
 

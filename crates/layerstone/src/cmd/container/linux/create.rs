@@ -1,18 +1,14 @@
 //! `run`, `create`, `start` and `exec`.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use layerstone_agent::options::{
-    HealthOptions, Limits, Network, OnUnhealthy, RestartPolicy, RunOptions, RuntimeChoice, Seccomp, Volume,
-    parse_bytes,
+    Limits, Network, RestartPolicy, RunOptions, RuntimeChoice, Seccomp, Volume, parse_bytes,
 };
-use layerstone_agent::{
-    Agent, Attached, Client, Container, Ended, ExecOptions, Signals, env, health, seccomp,
-};
+use layerstone_agent::{Agent, Attached, Client, Container, Ended, ExecOptions, Signals, env, seccomp};
 use serde::Serialize;
 
-use crate::args::container::{Create, Exec, Health, Run, Start};
+use crate::args::container::{Create, Exec, Run, Start};
 use crate::cmd::App;
 use crate::error::{Error, IoContext as _, Result};
 
@@ -159,32 +155,10 @@ fn options(args: &Create) -> Result<RunOptions> {
         stop_timeout: args.stop_timeout,
         runtime: runtime(&args.runtime)?,
         restart: RestartPolicy::parse(&args.restart)?,
-        health: health(&args.health)?,
+        health: super::super::flags::health(&args.health)?,
         init: args.init,
-        labels: args.label.iter().map(|text| label(text)).collect(),
+        labels: args.label.iter().map(|text| super::super::flags::label(text)).collect(),
     })
-}
-
-fn health(args: &Health) -> Result<HealthOptions> {
-    let time = |text: &Option<String>| text.as_deref().map(health::parse_duration).transpose();
-    Ok(HealthOptions {
-        disabled: args.no_healthcheck,
-        command: args.health_cmd.as_deref().map(health::parse_command),
-        interval: match args.health_interval.as_deref() {
-            Some("disable") => Some(Duration::ZERO),
-            _ => time(&args.health_interval)?,
-        },
-        timeout: time(&args.health_timeout)?,
-        retries: args.health_retries,
-        start_period: time(&args.health_start_period)?,
-        on_unhealthy: OnUnhealthy::parse(&args.health_on_failure)?,
-    })
-}
-
-/// As in podman, a name alone has an empty value.
-fn label(text: &str) -> (String, String) {
-    let (name, value) = text.split_once('=').unwrap_or((text, ""));
-    (name.to_owned(), value.to_owned())
 }
 
 /// A JSON list, or one word.
@@ -224,6 +198,13 @@ fn profile(path: &Path) -> Result<String> {
 fn runtime(text: &str) -> Result<RuntimeChoice> {
     if text == "youki" {
         return Ok(RuntimeChoice::Youki);
+    }
+    if text == "hcs" {
+        return Err(layerstone_agent::Error::Unsupported {
+            doing: "run containers with the Host Compute Service",
+            missing: "it is a part of Windows; here the runtime is youki, runc or crun".to_owned(),
+        }
+        .into());
     }
     let candidates: Vec<PathBuf> = if text.contains('/') {
         vec![text.into()]
