@@ -23,7 +23,7 @@ fn an_agent_that_is_killed_at_any_moment_loses_and_doubles_no_container() {
         text.push_str(&one("stays", 0, ""));
         text.push_str(&one("a", round, ", depends_on: [stays]"));
         text.push_str(&one("b", round, ", depends_on: [a]"));
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             text.push_str(&one("sometimes", 0, ""));
         }
         text
@@ -44,11 +44,14 @@ fn an_agent_that_is_killed_at_any_moment_loses_and_doubles_no_container() {
         agent.kill().unwrap();
         agent.wait().unwrap();
         // Whoever was just being started goes on without the agent.
-        if round % 5 == 0 {
+        if round.is_multiple_of(5) {
             station.keep_again(&[]);
             station.run(&["stays", "a", "b"]);
-            let expected: &[&str] =
-                if round % 2 == 0 { &["a", "b", "sometimes", "stays"] } else { &["a", "b", "stays"] };
+            let expected: &[&str] = if round.is_multiple_of(2) {
+                &["a", "b", "sometimes", "stays"]
+            } else {
+                &["a", "b", "stays"]
+            };
             until("only what is wanted is there", || {
                 station.containers().keys().map(String::as_str).eq(expected.iter().copied())
             });
