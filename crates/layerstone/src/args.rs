@@ -39,12 +39,13 @@ pub(crate) struct Global {
     pub(crate) verbose: u8,
 }
 
-/// `-v` for `--verbose`, wherever it does not mean something else: of `run`, it is a volume, as everybody knows it.
+/// `-v` for `--verbose`, wherever it does not mean something else: of `run` and `create`, it is a volume, as everybody knows it.
 const SHORT_VERBOSE: &str = "v";
 
 fn with_short_verbose(command: Command) -> Command {
     let argument = clap::Arg::new(SHORT_VERBOSE).short('v').action(clap::ArgAction::Count).hide(true);
-    let command = if command.get_name() == "run" { command } else { command.arg(argument) };
+    let is_taken = command.get_arguments().any(|argument| argument.get_short() == Some('v'));
+    let command = if is_taken { command } else { command.arg(argument) };
     command.mut_subcommands(with_short_verbose)
 }
 

@@ -5,8 +5,8 @@ mod common;
 use std::fs;
 
 use layerstone_oci::{
-    Descriptor, Digest, Error, HistoryEntry, ImageConfig, Index, Manifest, MediaKind, MediaType, Platform,
-    limits,
+    Descriptor, Digest, Error, Healthcheck, HistoryEntry, ImageConfig, Index, Manifest, MediaKind, MediaType,
+    Platform, limits,
 };
 
 use common::sample;
@@ -69,6 +69,30 @@ fn configurations_of_windows_images_are_read() {
     let keys: Vec<&String> = config.raw().keys().collect();
     let after = config.append_layer(&Digest::of(b"x").into(), HistoryEntry::default()).unwrap();
     assert_eq!(after.raw().keys().collect::<Vec<_>>(), keys);
+}
+
+#[test]
+fn a_health_check_is_read_as_docker_writes_it() {
+    let of = |check: &str| config(&format!(r#"{{"config": {{"Healthcheck": {check}}}}}"#)).healthcheck();
+    assert_eq!(
+        of(
+            r#"{"Test": ["CMD-SHELL", "a b"], "Interval": 30000000000, "timeout": 1, "StartPeriod": 0, "Retries": 3}"#
+        ),
+        Some(Healthcheck {
+            test: vec!["CMD-SHELL".to_owned(), "a b".to_owned()],
+            interval_ns: Some(30_000_000_000),
+            timeout_ns: Some(1),
+            start_period_ns: None,
+            retries: Some(3),
+        })
+    );
+    assert_eq!(of(r#"{"Test": ["NONE"]}"#).unwrap().test, ["NONE"]);
+    // What makes no sense is absent.
+    assert_eq!(
+        of(r#"{"Interval": -1, "Retries": 4294967296, "Timeout": "1s"}"#),
+        Some(Healthcheck::default())
+    );
+    assert_eq!((of("null"), of("[]"), config("{}").healthcheck()), (None, None, None));
 }
 
 #[test]

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::spec::Mount;
 
 /// Programs that do it, and take the program to execute after `--`.
-const PROGRAMS: [&str; 4] = ["catatonit", "tini", "docker-init", "dumb-init"];
+// Debian has both kinds of tini.
+const PROGRAMS: [&str; 5] = ["catatonit", "tini-static", "tini", "docker-init", "dumb-init"];
 /// Where they are, besides the directories of `PATH`.
 const DIRECTORIES: [&str; 7] = [
     "/usr/local/bin",

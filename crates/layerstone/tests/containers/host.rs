@@ -34,6 +34,7 @@ impl Called {
 /// The store and its surroundings.
 pub(crate) struct Host {
     temporary: tempfile::TempDir,
+    busybox: PathBuf,
 }
 
 impl Host {
@@ -44,12 +45,25 @@ impl Host {
         }
         let busybox = tool(test, "busybox")?;
         tool(test, "runc")?;
-        let host = Host { temporary: tempfile::tempdir().expect("a temporary directory") };
-        let archive = host.path("image.tar");
-        image(Path::new(&find(busybox.get_program())), &archive);
-        let called = host.call(&["import", archive.to_str().expect("a path of text"), "--name", "box"]);
-        assert_eq!(called.code, 0, "{}", called.stderr);
+        let host = Host {
+            temporary: tempfile::tempdir().expect("a temporary directory"),
+            busybox: find(busybox.get_program()),
+        };
+        host.import("box", &json!({}));
         Some(host)
+    }
+
+    /// Imports the image, with more in its configuration.
+    pub(crate) fn import(&self, name: &str, more: &serde_json::Value) {
+        let archive = self.path("image.tar");
+        image(&self.busybox, &archive, more);
+        self.ok(&["import", archive.to_str().expect("a path of text"), "--name", name]);
+        fs::remove_file(archive).unwrap();
+    }
+
+    /// What `inspect` says of a container's state.
+    pub(crate) fn state(&self, name: &str) -> serde_json::Value {
+        self.json(&["inspect", name])["state"].clone()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -60,6 +74,16 @@ impl Host {
         let mut command = Command::new(env!("CARGO_BIN_EXE_layerstone"));
         command.env("LAYERSTONE_ROOT", self.path("store")).env("LAYERSTONE_RUNTIME_DIR", self.path("run"));
         command.args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// The binary on a terminal of 33 rows and 99 columns, with these words as a shell reads them.
+    pub(crate) fn typed(&self, words: &str) -> Command {
+        let line = format!("stty rows 33 cols 99; exec {} {words}", env!("CARGO_BIN_EXE_layerstone"));
+        let own = self.command(&[]);
+        let mut command = Command::new("script");
+        command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         command
     }
 
@@ -267,7 +291,7 @@ const LINKS: [(&str, &str); 3] =
     [("escape", "/../../../../../../../../tmp"), ("absolute", "/data"), ("etc/localtime", "/nowhere")];
 
 /// Writes a docker archive of an image with busybox, which has an entrypoint, variables and a volume.
-fn image(busybox: &Path, archive: &Path) {
+fn image(busybox: &Path, archive: &Path, more: &serde_json::Value) {
     let mut layer = tar::Builder::new(Vec::new());
     let header = |kind: tar::EntryType, mode: u32, owner: u32, size: u64| {
         let mut header = tar::Header::new_ustar();
@@ -300,7 +324,7 @@ fn image(busybox: &Path, archive: &Path) {
     }
     let layer = layer.into_inner().unwrap();
     let diff_id = layerstone_oci::Digest::of(&layer);
-    let config = json!({
+    let mut config = json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
         "config": {
@@ -312,6 +336,9 @@ fn image(busybox: &Path, archive: &Path) {
         },
         "rootfs": {"type": "layers", "diff_ids": [diff_id.to_string()]},
     });
+    for (name, value) in more.as_object().expect("an object") {
+        config["config"][name] = value.clone();
+    }
     let config = config.to_string().into_bytes();
     let manifest = json!([{"Config": "config.json", "RepoTags": ["box:latest"], "Layers": ["layer.tar"]}]);
     let manifest = manifest.to_string().into_bytes();

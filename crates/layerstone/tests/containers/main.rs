@@ -7,6 +7,9 @@
 
 mod cases;
 mod crash;
+mod health;
 mod host;
+mod init;
+mod restart;
 mod security;
 mod verbs;

@@ -354,3 +354,38 @@ fn a_container_joins_a_network_namespace_that_exists() {
     holder.wait().unwrap();
     host.assert_clean();
 }
+
+#[test]
+fn containers_have_labels_and_are_listed_by_them_their_names_and_their_states() {
+    const TEST: &str = "containers_have_labels_and_are_listed_by_them_their_names_and_their_states";
+    let Some(host) = Host::new(TEST) else { return };
+    host.ok(&["create", "--name", "web-1", "-l", "tier=front", "--label", "note=a=b", "-l", "bare", "box"]);
+    host.ok(&["run", "-d", "--name", "web-2", "-l", "tier=back", "box", "sleep", "600"]);
+    host.ok(&["run", "--name", "job", "box", "true"]);
+    let labels = host.json(&["inspect", "web-1"])["labels"].clone();
+    assert_eq!(labels, serde_json::json!({"tier": "front", "note": "a=b", "bare": ""}));
+    assert!(host.ok(&["inspect", "web-1"]).text().contains("note=a=b"));
+    let listed = |flags: &[&str]| {
+        let rows = host.json(&[&["ps"], flags].concat());
+        let mut names: Vec<String> =
+            rows.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names.join(" ")
+    };
+    for (flags, names) in [
+        (&["-f", "label=tier"][..], "web-2"),
+        (&["-a", "-f", "label=tier"], "web-1 web-2"),
+        (&["-a", "-f", "label=tier=front"], "web-1"),
+        (&["-a", "-f", "label=tier", "-f", "label=bare"], "web-1"),
+        (&["-a", "--filter", "name=web"], "web-1 web-2"),
+        (&["-f", "status=created"], "web-1"),
+        (&["-f", "status=exited"], "job"),
+        (&["-f", "status=stopped"], "job"),
+        (&["-f", "status=running", "-f", "name=job"], ""),
+    ] {
+        assert_eq!(listed(flags), names, "{flags:?}");
+    }
+    assert_eq!(host.call(&["ps", "-f", "color=red"]).code, 2);
+    host.ok(&["rm", "-f", "-a"]);
+    host.assert_clean();
+}

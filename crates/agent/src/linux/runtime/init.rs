@@ -11,9 +11,14 @@ use std::os::fd::AsFd as _;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{ForkResult, Pid};
+use rustix::process::{WaitOptions, WaitStatus, wait};
 
 use super::credentials::Failed;
 use super::raw;
+use crate::error::EXIT_FAILED;
+
+/// After standard input, output and error.
+const FIRST_OTHER: u32 = 3;
 
 /// Which of the two processes this is.
 pub(super) enum Role {
@@ -56,32 +61,57 @@ fn look_after(program: Pid) -> i32 {
     let _ = rustix::thread::set_name(c"layerstone-init");
     // Nobody in the container may look into what this process still has of the shim's memory.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    raw::close_from(3);
+    close_all();
     loop {
         match raw::next_signal() {
-            Some(number) if number == Signal::SIGCHLD as i32 => {
+            Ok(number) if number == Signal::SIGCHLD as i32 => {
                 if let Some(code) = collect(program) {
                     return code;
                 }
             }
-            Some(number) => raw::pass_on(program, number),
-            None => {}
+            Ok(number) => raw::pass_on(program, number),
+            Err(Errno::EINTR) => {}
+            Err(_) => return only_collect(program),
         }
+    }
+}
+
+/// Closes everything but the first three descriptors. A filter of the user's may not know the call that does that at once.
+fn close_all() {
+    if raw::close_from(FIRST_OTHER).is_ok() {
+        return;
+    }
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number >= FIRST_OTHER) {
+        let _ = nix::unistd::close(number as i32);
     }
 }
 
 /// Waits for every child that has ended. The program's exit code, if it was among them.
 fn collect(program: Pid) -> Option<i32> {
-    use rustix::process::{WaitOptions, wait};
     let mut code = None;
     loop {
         match wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid.as_raw_pid() == program.as_raw() => {
-                let by_signal = status.terminating_signal().map(|signal| 128 + signal);
-                code = status.exit_status().or(by_signal).or(code);
-            }
+            Ok(Some((pid, status))) if pid.as_raw_pid() == program.as_raw() => code = Some(code_of(status)),
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) | Err(_) => return code,
         }
     }
+}
+
+/// What is left to do where a filter of the user's lets this process take no signals.
+fn only_collect(program: Pid) -> i32 {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid.as_raw_pid() == program.as_raw() => return code_of(status),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return EXIT_FAILED.into(),
+        }
+    }
+}
+
+fn code_of(status: WaitStatus) -> i32 {
+    let by_signal = || status.terminating_signal().map(|signal| 128 + signal);
+    status.exit_status().or_else(by_signal).unwrap_or(EXIT_FAILED.into())
 }

@@ -51,17 +51,18 @@ pub(super) fn fork() -> nix::Result<nix::unistd::ForkResult> {
 }
 
 /// Closes all descriptors from this number on. Nothing that has one of them may be used, or dropped, after that.
-pub(super) fn close_from(first: std::ffi::c_uint) {
+pub(super) fn close_from(first: std::ffi::c_uint) -> nix::Result<()> {
     // SAFETY: the call takes no memory. What has the descriptors is never used again: the caller only waits, and then ends.
-    unsafe { libc::syscall(libc::SYS_close_range, first, std::ffi::c_uint::MAX, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, std::ffi::c_uint::MAX, 0) };
+    nix::errno::Errno::result(result).map(drop)
 }
 
-/// Waits for a signal that is blocked. Its number; nothing when the wait was interrupted.
-pub(super) fn next_signal() -> Option<i32> {
+/// Waits for a signal that is blocked. Its number.
+pub(super) fn next_signal() -> nix::Result<i32> {
     let all = SigSet::all();
     // SAFETY: the set is a whole one, and no information is asked for.
     let number = unsafe { libc::sigwaitinfo(all.as_ref(), std::ptr::null_mut()) };
-    (number > 0).then_some(number)
+    nix::errno::Errno::result(number)
 }
 
 /// Sends a signal to a child that was not waited for. One that does not take it is none of the caller's business.

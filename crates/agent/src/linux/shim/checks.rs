@@ -3,7 +3,7 @@
 //! A check is what `exec` is: another shim executes the program in the container, and talks to this one as to a client. So
 //! it needs no thread here, and one that hangs holds nobody up.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -33,6 +33,8 @@ pub(super) struct Checks<'a> {
     /// When the next check is due, unless one is being made.
     next: Option<Instant>,
     current: Option<Current>,
+    /// The shim of the last one, which has said everything and ends now.
+    leaving: Option<OwnedFd>,
     /// Since when the container is frozen: time stands still for it.
     frozen: Option<Instant>,
 }
@@ -44,13 +46,16 @@ struct Current {
     start: String,
     deadline: Instant,
     timed_out: bool,
+    /// The container was frozen before the program was started.
+    held_up: bool,
+    started: bool,
     output: Vec<u8>,
 }
 
 impl Current {
-    fn look(self, exit_code: Option<u8>, why: Option<String>) -> HealthLook {
+    fn look(&self, exit_code: Option<u8>, why: Option<String>) -> HealthLook {
         let output = why.unwrap_or_else(|| String::from_utf8_lossy(&self.output).into_owned());
-        HealthLook { start: self.start, end: now(), exit_code, output }
+        HealthLook { start: self.start.clone(), end: now(), exit_code, output }
     }
 }
 
@@ -71,6 +76,7 @@ impl<'a> Checks<'a> {
             began,
             next: (check.interval_ns > 0).then_some(began),
             current: None,
+            leaving: None,
             frozen: None,
         }
     }
@@ -89,9 +95,12 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// What a check that is being made says something on.
+    /// What a check that is being made says something on; after that, what tells that its shim can be collected.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.current.as_ref().map(|current| current.conn.fd())
+        match (&self.current, &self.leaving) {
+            (Some(current), _) => Some(current.conn.fd()),
+            (None, leaving) => leaving.as_ref().map(OwnedFd::as_fd),
+        }
     }
 
     /// Does what is due. What came of a check, if that has come to its end.
@@ -137,6 +146,8 @@ impl<'a> Checks<'a> {
             start: now(),
             deadline: Instant::now() + timeout,
             timed_out: false,
+            held_up: false,
+            started: false,
             output: Vec::new(),
         });
         Ok(())
@@ -144,7 +155,10 @@ impl<'a> Checks<'a> {
 
     /// Takes what a check that is being made says. What came of it, if that was the end.
     pub(super) fn hear(&mut self) -> Option<HealthLook> {
-        let current = self.current.as_mut()?;
+        let Some(current) = &mut self.current else {
+            self.leaving = None;
+            return None;
+        };
         current.conn.flush();
         current.conn.fill();
         loop {
@@ -162,10 +176,17 @@ impl<'a> Checks<'a> {
                         (Err(error), None) => self.finish(None, Some(error.in_one_line())),
                     };
                 }
+                Ok(Some((Kind::Failed, _))) if current.held_up => {
+                    // It found the container frozen, which says nothing about its health.
+                    self.leaving = self.current.take().map(|current| current.shim);
+                    self.next = Some(Instant::now());
+                    return None;
+                }
                 Ok(Some((Kind::Failed, payload))) => {
                     let said = json::<Failure>(&payload).map(|failure| failure.message);
                     return self.finish(None, Some(said.unwrap_or_else(|error| error.in_one_line())));
                 }
+                Ok(Some((Kind::Started, _))) => current.started = true,
                 Ok(Some(_)) => {}
                 Ok(None) if current.conn.closed => {
                     let why = timed_out.unwrap_or_else(|| "its shim has ended without a word".to_owned());
@@ -180,7 +201,9 @@ impl<'a> Checks<'a> {
     fn finish(&mut self, exit_code: Option<u8>, why: Option<String>) -> Option<HealthLook> {
         let current = self.current.take()?;
         self.rest();
-        Some(current.look(exit_code, why))
+        let look = current.look(exit_code, why);
+        self.leaving = Some(current.shim);
+        Some(look)
     }
 
     /// Until the next one.
@@ -193,6 +216,9 @@ impl<'a> Checks<'a> {
     /// The container is frozen: no check begins, and none takes too long.
     pub(super) fn freeze(&mut self) {
         self.frozen = Some(Instant::now());
+        if let Some(current) = &mut self.current {
+            current.held_up = !current.started;
+        }
     }
 
     /// It goes on.

@@ -112,13 +112,11 @@ fn live(agent: &Agent, container: &mut Container, clients: &mut Clients) -> Resu
     let mut restarts = Restarts::new(container.config.restart);
     loop {
         let began = Instant::now();
-        let open = descriptors();
         let (exit, fate) = match run_program(agent, container, clients) {
             Ok(ended) => ended,
             Err(error) if container.state.started.is_none() => return Err(error),
             Err(error) => {
                 eprintln!("{} {}", now(), error.in_one_line());
-                close_others(&open);
                 (failed_to_start(&error), Fate::default())
             }
         };
@@ -191,7 +189,8 @@ fn run_program(agent: &Agent, container: &mut Container, clients: &mut Clients) 
         &container.run_directory,
         "console",
     )?;
-    let running = runtime.create(stdio)?;
+    let open = descriptors();
+    let running = runtime.create(stdio).inspect_err(|_| close_others(&open))?;
     // Noted before it is started: whoever finds this shim dead has to know what else to end.
     container.state.init = process::identify(running.pid)?;
     container.write_state()?;
