@@ -270,6 +270,24 @@ fn clients_that_do_not_read_cost_the_others_nothing() {
 }
 
 #[test]
+fn clients_that_go_away_leave_their_place_to_others() {
+    let Some(mut station) = Station::new("clients_that_go_away_leave_their_place_to_others") else { return };
+    station.start(&[]);
+    let client = station.client();
+    make(&client, "one", &["sleep", "600"]);
+    // More than there may be at once, if one that is gone still counted.
+    for _ in 0..200 {
+        drop(client.open("GET", "/v1/events", b"").unwrap());
+        drop(client.open("GET", "/v1/containers/one/logs?follow=true", b"").unwrap());
+        let mut waiting = client.connect().unwrap();
+        waiting.write_all(b"POST /v1/containers/one/wait HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    }
+    assert_eq!(client.get("/v1/containers/one").json()["status"], "running");
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", station.pid())).unwrap().count();
+    until("connections are closed", || open() < 50);
+}
+
+#[test]
 fn a_log_is_followed_to_the_end_of_its_container() {
     let Some(mut station) = Station::new("a_log_is_followed_to_the_end_of_its_container") else { return };
     station.start(&[]);
