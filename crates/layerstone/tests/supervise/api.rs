@@ -302,6 +302,25 @@ fn a_log_is_followed_to_the_end_of_its_container() {
 }
 
 #[test]
+fn a_log_that_is_damaged_breaks_off_and_does_not_look_whole() {
+    const TEST: &str = "a_log_that_is_damaged_breaks_off_and_does_not_look_whole";
+    let Some(mut station) = Station::new(TEST) else { return };
+    station.start(&[]);
+    let client = station.client();
+    let made = make(&client, "one", &["sh", "-c", "echo first; echo second"]);
+    assert_eq!(client.post("/v1/containers/one/wait").json()["code"], 0);
+    let log = station.host.path("store/containers").join(made["id"].as_str().unwrap()).join("log.jsonl");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let (first, second) = text.split_once('\n').unwrap();
+    std::fs::write(&log, format!("{first}\n{}\n", second.replace("\"stream\"", "\"scream\""))).unwrap();
+    let error = client.try_call("GET", "/v1/containers/one/logs", b"").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+    let tail = client.call("GET", "/v1/containers/one/logs?tail=1", &NOTHING);
+    assert_eq!(tail.status, 500, "{}", tail.text());
+    client.get("/v1/healthz");
+}
+
+#[test]
 fn events_come_as_they_happen_and_go_on_after_an_id() {
     let Some(mut station) = Station::new("events_come_as_they_happen_and_go_on_after_an_id") else { return };
     station.start(&[]);
