@@ -45,6 +45,7 @@ mod windows {
         a_container_that_is_to_be_removed_leaves_nothing,
         stop_asks_and_then_ends,
         a_container_goes_on_without_its_client_and_not_without_its_shim,
+        a_shim_that_dies_between_disk_and_filter_leaves_nothing_attached,
         a_program_that_cannot_be_started_has_the_exit_code_of_podman,
         what_windows_has_no_like_of_is_refused_before_anything_is_made,
         the_compute_system_is_what_was_asked_for,
@@ -435,6 +436,36 @@ mod windows {
         // Nothing is attached any more, or it could not be removed.
         fixture.agent.remove(&container, false).unwrap();
         assert_eq!(fixture.scratches(), 1, "that of the other one");
+    }
+
+    fn a_shim_that_dies_between_disk_and_filter_leaves_nothing_attached() {
+        let fixture = Fixture::new();
+        let options = RunOptions { name: Some("halfway".into()), command: this(&["code", "0"]), ..options() };
+        let container = fixture.create(&options).unwrap();
+        // A client in a process of its own, which waits for a shim that takes long to attach the filter.
+        let mut client = fixture.client("another", false, &this(&["code", "0"]));
+        client.env("STANDIN_DELAY", "HcsAttachLayerStorageFilter=60000");
+        let mut client = client.spawn().unwrap();
+        let disk = |container: &Container| {
+            let scratch = fixture.agent.store().scratch(&container.config().scratch).unwrap();
+            scratch.path().join("hcs").join("sandbox.vhdx")
+        };
+        let attached = |container: &Container| {
+            std::fs::read_to_string(disk(container)).is_ok_and(|text| text.contains("permanently"))
+        };
+        let another = || fixture.agent.find("another").ok();
+        until("its disk is attached", || another().is_some_and(|found| attached(&found)));
+        let shim = another().unwrap().state().shim.as_ref().unwrap().pid.to_string();
+        let mut kill = Command::new("taskkill");
+        kill.args(["/F", "/PID", &shim]).stdout(Stdio::null());
+        assert!(kill.status().unwrap().success());
+        client.wait().unwrap();
+        until("it is put in order", || another().unwrap().state().status == Status::Stopped);
+        assert!(!attached(&another().unwrap()));
+        fixture.agent.remove(&another().unwrap(), false).unwrap();
+        // The layers that it had made are whole: the next container runs.
+        fixture.agent.start(&container, None).unwrap();
+        assert_eq!(fixture.agent.wait(&container).unwrap().code(), 0);
     }
 
     fn a_program_that_cannot_be_started_has_the_exit_code_of_podman() {

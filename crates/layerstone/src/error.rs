@@ -123,6 +123,10 @@ impl Error {
         match (self, self.store()) {
             (Error::Run(error), _) => match &**error {
                 Error::Agent(Agent::Unsupported { .. }) | Error::NeedsLinux => 4,
+                #[cfg(windows)]
+                Error::Agent(Agent::Hcs(error)) if error.kind() == layerstone_hcs::ErrorKind::Unsupported => {
+                    4
+                }
                 Error::Agent(error) => error.exit_code(),
                 other if other.exit_code() == 4 => 4,
                 _ => layerstone_agent::EXIT_FAILED,
@@ -215,6 +219,20 @@ impl Error {
             Error::Run(error) => return error.hint(),
             Error::NeedsLinux => {
                 return Some("run it on a Linux host; images and layers can be worked with here".into());
+            }
+            #[cfg(windows)]
+            Error::Agent(Agent::Hcs(layerstone_hcs::Error::Unavailable { .. })) => {
+                return Some(format!(
+                    "{}; `layerstone doctor` shows what is there",
+                    storage::ENABLE_CONTAINERS
+                ));
+            }
+            #[cfg(windows)]
+            Error::Agent(Agent::Hcs(error)) if error.known().is_some() => {
+                return error.known().map(|known| known.remedy.into());
+            }
+            Error::Agent(Agent::Storage(error)) if storage::store(error).is_none() => {
+                return storage::hint(error).or_else(|| self.hint_by_errno());
             }
             Error::Agent(Agent::NoContainer(_)) => {
                 return Some("`layerstone ps -a` lists what is there".into());

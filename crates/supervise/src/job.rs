@@ -48,8 +48,8 @@ pub(crate) fn start(shared: &Shared, container: &Container) -> Result<()> {
 
 fn start_again(shared: &Shared, id: &str, definition: &Definition) -> Result<()> {
     let container = shared.agent.find(id)?;
-    // Its maker was killed before it had a scratch. Nothing has ever run in it.
-    if container.state().status == Status::Created
+    // Whoever made it was killed before it had a scratch, or whoever removed it after it had none any more. There is nothing in it.
+    if !container.state().status.is_up()
         && let Err(layerstone_store::Error::NoScratch(_)) =
             shared.agent.store().scratch(&container.config().scratch)
     {

@@ -31,6 +31,7 @@
 pub mod api;
 mod error;
 pub mod events;
+mod file;
 mod job;
 mod metrics;
 mod notice;

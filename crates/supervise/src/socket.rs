@@ -4,7 +4,7 @@
 //! ends. So the socket of a dead one is replaced without asking it, and that of a living one never is, also when it is busy.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use crate::error::{Error, IoContext as _, Result};
 
 /// What `sockaddr_un` has room for, without the byte that ends it (`unix(7)`).
 const MAX_PATH: usize = 107;
-/// What a socket that is about to be moved into place may be longer than where it goes.
-const STAGING: usize = 16;
+/// By how much a socket's path is longer before it is moved to where it goes.
+const STAGING: usize = ".new/s".len();
 
 /// A file that is locked as long as this is there.
 #[derive(Debug)]
@@ -72,17 +72,21 @@ impl Socket {
             _ => {}
         }
         // Nobody sees it before its mode is right, and it takes the place of an old one at once.
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let staging = tempfile::Builder::new()
-            .prefix(".")
-            .rand_bytes(6)
-            .tempdir_in(parent)
-            .doing("create a directory in", parent)?;
-        let staged = staging.path().join("s");
+        let mut staging = path.as_os_str().to_owned();
+        staging.push(".new");
+        let staging = PathBuf::from(staging);
+        // What one has left that was killed here; while the lock is held, there is nobody else.
+        match fs::remove_dir_all(&staging) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).doing("remove", &staging),
+            _ => {}
+        }
+        DirBuilder::new().mode(0o700).create(&staging).doing("create", &staging)?;
+        let staged = staging.join("s");
         let listener = UnixListener::bind(&staged).doing("listen on", &staged)?;
         fs::set_permissions(&staged, fs::Permissions::from_mode(0o600)).doing("set the mode of", &staged)?;
         listener.set_nonblocking(true).doing("listen on", &path)?;
         fs::rename(&staged, &path).doing("move into place", &path)?;
+        fs::remove_dir(&staging).doing("remove", &staging)?;
         Ok(Socket { path, listener: Some(listener), _lock: lock })
     }
 

@@ -1,8 +1,7 @@
 //! The loop: look, tell what has happened, plan, begin steps, wait until something changes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,57 +11,24 @@ use layerstone_agent::model::Status;
 
 use crate::error::{Error, Result};
 use crate::events::{Kind, News, Of, Seen, diff};
+use crate::file::{File, STILL};
 use crate::job;
 use crate::notice::Notice;
 use crate::plan::{Action, Attempts, Found, Phase, SETTLED, Situation, Wanted, last_ones, plan};
 use crate::shared::{Done, End, Shared, Snapshot, SpecStatus};
 use crate::socket::{Lock, lock};
-use crate::spec::{Definition, LABEL_DEFINITION, LABEL_DEPENDS_ON, LABEL_PROJECT, Loaded, Spec};
+use crate::spec::{LABEL_DEFINITION, LABEL_DEPENDS_ON, LABEL_PROJECT, Spec};
 
 /// How long nothing is looked at when nothing is noticed: what could not be noticed is seen then.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks, so that what happens at once is looked at together.
 const GATHER: Duration = Duration::from_millis(15);
-/// A file that was changed counts when it has not been changed again for so long.
-const STILL: Duration = Duration::from_millis(250);
 /// The most steps at once.
 const MAX_JOBS: usize = 8;
 /// How long steps may go on after the end was asked for.
 const LAST_STEPS: Duration = Duration::from_secs(2);
 /// How often stopping one container may fail at the end before it is left alone.
 const MAX_STOPS: u32 = 3;
-
-/// What tells one content of a file from another, without reading it.
-type Stamp = (u64, u64, u64, i64, i64);
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
-}
-
-/// The file of wanted containers, as it counts.
-#[derive(Debug)]
-struct File {
-    loaded: Loaded,
-    wanted: Vec<Wanted>,
-    at: Timestamp,
-    error: Option<String>,
-    /// Of what was read, whether it counts or not.
-    stamp: Option<Stamp>,
-    /// Another one, and since when it has been there.
-    changed: Option<(Stamp, Instant)>,
-}
-
-impl File {
-    fn new(loaded: Loaded, stamp: Option<Stamp>) -> Self {
-        let wanted = loaded.definitions.iter().map(Wanted::from).collect();
-        File { loaded, wanted, at: Timestamp::now(), error: None, stamp, changed: None }
-    }
-
-    fn definition(&self, name: &str) -> Option<&Definition> {
-        self.loaded.definitions.iter().find(|definition| definition.name == name)
-    }
-}
 
 /// Keeps the containers of a file in their wanted state, and everybody informed.
 #[derive(Debug)]
@@ -83,10 +49,7 @@ impl Supervisor {
     /// Reads the file, and makes sure that nobody else keeps its containers.
     pub(crate) fn new(shared: Arc<Shared>) -> Result<Self> {
         let file = match &shared.settings.spec {
-            Some(path) => {
-                let stamp = stamp(path);
-                Some(File::new(Spec::load(path)?, stamp))
-            }
+            Some(path) => Some(File::open(path)?),
             None => None,
         };
         let lock = match &file {
@@ -167,7 +130,7 @@ impl Supervisor {
         if let Some(next) = next {
             patience = patience.min(next.saturating_duration_since(Instant::now()));
         }
-        if self.file.as_ref().is_some_and(|file| file.changed.is_some()) {
+        if self.file.as_ref().is_some_and(File::is_changing) {
             patience = patience.min(STILL);
         }
         self.notice.wait(&self.shared, patience)?;
@@ -213,62 +176,24 @@ impl Supervisor {
     /// Reads the file again when it has changed, or somebody asks for it.
     fn read_again(&mut self) {
         let asked = std::mem::take(&mut self.shared.control().reload);
-        let Some(file) = &mut self.file else {
-            for answer in asked {
-                let _ =
-                    answer.send(Err("there is no file: this agent was started without --spec".to_owned()));
-            }
-            return;
-        };
-        let now = stamp(&file.loaded.path);
-        if asked.is_empty() {
-            match now.filter(|now| file.stamp != Some(*now)) {
-                // Read in the middle of being written, it would be another file.
-                Some(now) => match file.changed {
-                    Some((known, since)) if known == now && since.elapsed() >= STILL => {}
-                    Some((known, _)) if known == now => return,
-                    _ => {
-                        file.changed = Some((now, Instant::now()));
-                        return;
-                    }
-                },
-                // One that is gone for a moment is still the one that counts.
-                None => {
-                    file.changed = None;
+        let result = match &mut self.file {
+            None => Err("there is no file: this agent was started without --spec".to_owned()),
+            Some(file) => {
+                if asked.is_empty() && !file.has_changed() {
                     return;
                 }
-            }
-        }
-        file.changed = None;
-        file.stamp = now;
-        let path: PathBuf = file.loaded.path.clone();
-        let loaded = Spec::load(&path).map_err(|error| error.in_one_line()).and_then(|loaded| {
-            if loaded.project == file.loaded.project {
-                return Ok(loaded);
-            }
-            Err(format!(
-                "the project was `{}` and is now `{}`: that needs a restart of the agent",
-                file.loaded.project, loaded.project
-            ))
-        });
-        let result = match loaded {
-            Ok(loaded) => {
-                let new = File::new(loaded, now);
+                let before = file.digests();
+                let result = file.read_again();
+                let after = file.digests();
                 // What was changed has not been tried yet.
-                self.attempts.retain(|name, _| {
-                    let digest = |file: &File| file.definition(name).map(|d| d.digest.clone());
-                    digest(&new) == digest(file)
+                self.attempts.retain(|name, _| before.get(name) == after.get(name));
+                self.shared.tell(match &result {
+                    Ok(count) => {
+                        News::new(Kind::SpecReload, None).saying(format!("{count} containers are wanted"))
+                    }
+                    Err(message) => News::new(Kind::SpecError, None).saying(message.clone()),
                 });
-                let count = new.wanted.len();
-                *file = new;
-                let said = format!("{} containers are wanted", count);
-                self.shared.tell(News::new(Kind::SpecReload, None).saying(said));
-                Ok(count)
-            }
-            Err(message) => {
-                file.error = Some(message.clone());
-                self.shared.tell(News::new(Kind::SpecError, None).saying(message.clone()));
-                Err(message)
+                result
             }
         };
         for answer in asked {

@@ -140,6 +140,7 @@ impl Agent {
         if let Some(name) = &options.name {
             id::check_name(name)?;
         }
+        self.host.core.available()?;
         fs::create_dir_all(&self.root).doing("create", &self.root)?;
         let _lock = self.lock()?;
         let existing = self.noted()?;

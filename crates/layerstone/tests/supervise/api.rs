@@ -270,6 +270,24 @@ fn clients_that_do_not_read_cost_the_others_nothing() {
 }
 
 #[test]
+fn clients_that_go_away_leave_their_place_to_others() {
+    let Some(mut station) = Station::new("clients_that_go_away_leave_their_place_to_others") else { return };
+    station.start(&[]);
+    let client = station.client();
+    make(&client, "one", &["sleep", "600"]);
+    // More than there may be at once, if one that is gone still counted.
+    for _ in 0..200 {
+        drop(client.open("GET", "/v1/events", b"").unwrap());
+        drop(client.open("GET", "/v1/containers/one/logs?follow=true", b"").unwrap());
+        let mut waiting = client.connect().unwrap();
+        waiting.write_all(b"POST /v1/containers/one/wait HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    }
+    assert_eq!(client.get("/v1/containers/one").json()["status"], "running");
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", station.pid())).unwrap().count();
+    until("connections are closed", || open() < 50);
+}
+
+#[test]
 fn a_log_is_followed_to_the_end_of_its_container() {
     let Some(mut station) = Station::new("a_log_is_followed_to_the_end_of_its_container") else { return };
     station.start(&[]);
@@ -281,6 +299,25 @@ fn a_log_is_followed_to_the_end_of_its_container() {
     assert_eq!(printed(&lines, "stdout"), expected);
     let last = client.get("/v1/containers/talks/logs?tail=2").lines();
     assert_eq!(printed(&last, "stdout"), "line 29\nend");
+}
+
+#[test]
+fn a_log_that_is_damaged_breaks_off_and_does_not_look_whole() {
+    const TEST: &str = "a_log_that_is_damaged_breaks_off_and_does_not_look_whole";
+    let Some(mut station) = Station::new(TEST) else { return };
+    station.start(&[]);
+    let client = station.client();
+    let made = make(&client, "one", &["sh", "-c", "echo first; echo second"]);
+    assert_eq!(client.post("/v1/containers/one/wait").json()["code"], 0);
+    let log = station.host.path("store/containers").join(made["id"].as_str().unwrap()).join("log.jsonl");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let (first, second) = text.split_once('\n').unwrap();
+    std::fs::write(&log, format!("{first}\n{}\n", second.replace("\"stream\"", "\"scream\""))).unwrap();
+    let error = client.try_call("GET", "/v1/containers/one/logs", b"").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+    let tail = client.call("GET", "/v1/containers/one/logs?tail=1", &NOTHING);
+    assert_eq!(tail.status, 500, "{}", tail.text());
+    client.get("/v1/healthz");
 }
 
 #[test]

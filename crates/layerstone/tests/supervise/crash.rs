@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::host::until;
 use crate::station::Station;
 
-/// How often the agent is killed.
+/// How often the agent is killed, unless `LAYERSTONE_CRASH_ROUNDS` says something else.
 const ROUNDS: u32 = 30;
 
 #[test]
@@ -17,6 +17,9 @@ fn an_agent_that_is_killed_at_any_moment_loses_and_doubles_no_container() {
             "  {name}: {{image: box, command: [sleep, 600], stop_signal: KILL, env: {{ROUND: {round}}}{on}}}\n"
         )
     };
+    let asked = std::env::var("LAYERSTONE_CRASH_ROUNDS").ok();
+    let rounds: u32 =
+        asked.map_or(ROUNDS, |rounds| rounds.parse().expect("LAYERSTONE_CRASH_ROUNDS is a number"));
     // One stays as it is, two change in every round, one comes and goes.
     let text = |round: u32| {
         let mut text = "containers:\n".to_owned();
@@ -34,7 +37,7 @@ fn an_agent_that_is_killed_at_any_moment_loses_and_doubles_no_container() {
     let whole = start.elapsed().min(Duration::from_secs(2));
     let stays = station.identities()["stays"].clone();
     station.kill();
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         station.write(&text(round));
         let spec = station.spec();
         let mut agent = station.spawn(&["--spec", spec.to_str().unwrap()]);
@@ -44,7 +47,7 @@ fn an_agent_that_is_killed_at_any_moment_loses_and_doubles_no_container() {
         agent.kill().unwrap();
         agent.wait().unwrap();
         // Whoever was just being started goes on without the agent.
-        if round % 5 == 0 {
+        if round.is_multiple_of(5) {
             station.keep_again(&[]);
             station.run(&["stays", "a", "b"]);
             let expected: &[&str] = if round.is_multiple_of(2) {

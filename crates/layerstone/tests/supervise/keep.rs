@@ -336,3 +336,24 @@ fn a_program_that_cannot_be_started_is_tried_again_after_longer_and_longer_while
     let tries = errors.iter().filter(|e| e["type"] == "error" && e["container"]["name"] == "limited").count();
     assert_eq!(tries, 3, "the first time, and two times more");
 }
+
+#[test]
+fn one_that_takes_its_time_to_stop_holds_nobody_up() {
+    let Some(mut station) = Station::new("one_that_takes_its_time_to_stop_holds_nobody_up") else { return };
+    let deaf = "  deaf:
+    image: box
+    command: [sh, -c, \"trap '' TERM; while :; do sleep 0.1; done\"]
+    stop_signal: TERM
+    stop_timeout: 8s
+";
+    station.keep(&file(&[deaf.to_owned()]));
+    station.run(&["deaf"]);
+    station.write(&file(&[sleeper("quick", "")]));
+    let start = Instant::now();
+    station.client().post("/v1/reload");
+    station.run(&["quick"]);
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    assert_eq!(station.status("deaf"), "running", "it still has time");
+    until("its time is over", || station.status("deaf") == "missing");
+    assert!(start.elapsed() >= Duration::from_secs(7), "{:?}", start.elapsed());
+}

@@ -1,6 +1,6 @@
 //! Answers: JSON, streams of it, and what went wrong.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -17,25 +17,25 @@ pub(super) const LINES: &str = "application/x-ndjson";
 /// How many pieces of a stream wait for its client.
 const AHEAD: usize = 4;
 
+/// A piece of a stream; or why there will be no more, which the client sees as an answer that breaks off.
+pub(super) type Piece = io::Result<Bytes>;
+
 /// What is sent: something whole, or pieces as they come.
 #[derive(Debug)]
 pub(crate) enum Content {
     Whole(Option<Bytes>),
-    Pieces(mpsc::Receiver<Bytes>),
+    Pieces(mpsc::Receiver<Piece>),
 }
 
 impl Body for Content {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Pieces(pieces) => {
-                pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+                pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
             }
         }
     }
@@ -82,7 +82,7 @@ pub(super) fn nothing() -> Answer {
 }
 
 /// Records as they come, and where to send them.
-pub(super) fn lines() -> (mpsc::Sender<Bytes>, Answer) {
+pub(super) fn lines() -> (mpsc::Sender<Piece>, Answer) {
     let (sender, receiver) = mpsc::channel(AHEAD);
     (sender, answer(StatusCode::OK, LINES, Content::Pieces(receiver)))
 }

@@ -7,14 +7,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::StatusCode;
-use hyper::body::Bytes;
 use layerstone_agent::log::Stream;
 use layerstone_agent::{ExecOptions, Heard, Session};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::Api;
-use super::answer::{Answer, Problem, line, lines};
+use super::answer::{Answer, Piece, Problem, line, lines};
 use super::containers::blocking;
 use super::request::Asked;
 use crate::shared::Shared;
@@ -85,13 +84,13 @@ pub(super) async fn exec(api: &Arc<Api>, asked: Asked) -> Result<Answer, Problem
 }
 
 /// Sends what the program says until it has ended, or the client is gone; then it goes on alone.
-fn listen(shared: &Shared, mut session: Session, sender: &mpsc::Sender<Bytes>) {
+fn listen(shared: &Shared, mut session: Session, sender: &mpsc::Sender<Piece>) {
     // The beginnings of characters whose rest has not come yet.
     let mut unfinished: [Vec<u8>; 2] = Default::default();
     let send = |said: &[Said]| {
         let mut bytes = Vec::new();
         said.iter().for_each(|said| line(&mut bytes, said));
-        sender.blocking_send(bytes.into()).is_ok()
+        sender.blocking_send(Ok(bytes.into())).is_ok()
     };
     loop {
         let heard = session.hear(PATIENCE);

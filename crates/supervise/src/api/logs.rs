@@ -1,10 +1,10 @@
 //! Streams of records: a container's log, and events.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Bytes;
 use jiff::Timestamp;
 use layerstone_agent::log::{Reader, Record};
 use layerstone_agent::model::Status;
@@ -12,7 +12,7 @@ use layerstone_agent::{Container, Error as AgentError};
 use tokio::sync::mpsc;
 
 use super::Api;
-use super::answer::{Answer, Problem, line, lines};
+use super::answer::{Answer, Piece, Problem, line, lines};
 use super::containers::blocking;
 use super::request::Asked;
 use crate::shared::Shared;
@@ -102,13 +102,13 @@ pub(super) async fn logs(api: &Api, asked: Asked) -> Result<Answer, Problem> {
     let (sender, answer) = lines();
     let shared = Arc::clone(&api.shared);
     tokio::spawn(async move {
-        if !first.is_empty() && sender.send(first.into()).await.is_err() {
+        if !first.is_empty() && sender.send(Ok(first.into())).await.is_err() {
             return;
         }
         loop {
             // Looked at before the log is: what was written before the end is read after it.
             let over = !follow || is_over(&shared, &id).await;
-            if !drain(&mut log, &sender).await || over {
+            if !drain(&shared, &mut log, &sender).await || over {
                 return;
             }
             tokio::select! {
@@ -136,16 +136,21 @@ async fn is_over(shared: &Arc<Shared>, id: &str) -> bool {
 }
 
 /// Sends what is there, as fast as it is read. False when that makes no sense any more.
-async fn drain(log: &mut Log, sender: &mpsc::Sender<Bytes>) -> bool {
+async fn drain(shared: &Shared, log: &mut Log, sender: &mpsc::Sender<Piece>) -> bool {
     loop {
         let Ok(permit) = sender.reserve().await else { return false };
         // At most a batch is read in this thread; waiting for another one would take longer.
         match log.batch() {
             Ok(None) => return true,
             Ok(Some(bytes)) if bytes.is_empty() => {}
-            Ok(Some(bytes)) => permit.send(bytes.into()),
-            // What was sent so far is right; the answer ends here.
-            Err(_) => return false,
+            Ok(Some(bytes)) => permit.send(Ok(bytes.into())),
+            // What was sent so far is right. That it is not everything is seen from how the answer ends.
+            Err(error) => {
+                let message = error.in_one_line();
+                shared.log(&format!("a log cannot be read on: {message}"));
+                permit.send(Err(io::Error::other(message)));
+                return false;
+            }
         }
         tokio::task::yield_now().await;
     }
@@ -168,7 +173,7 @@ pub(super) fn events(api: &Api, asked: &Asked) -> Result<Answer, Problem> {
                 last = newest.id;
                 let mut bytes = Vec::new();
                 events.iter().for_each(|event| line(&mut bytes, event));
-                if sender.send(bytes.into()).await.is_err() {
+                if sender.send(Ok(bytes.into())).await.is_err() {
                     return;
                 }
             }

@@ -155,7 +155,6 @@ async fn connection(api: Arc<Api>, stream: UnixStream) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .half_close(true)
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }

@@ -140,10 +140,7 @@ async fn dispatch(api: &Arc<Api>, what: What, asked: Asked) -> Result<Answer, Pr
         }
         What::Health => json(StatusCode::OK, &Alive::new(api.shared.agent.store())),
         What::OpenApi => Ok(text("application/json", OPENAPI)),
-        What::Spec => match &api.shared.snapshot.borrow().spec {
-            Some(spec) => json(StatusCode::OK, spec),
-            None => Err(no_spec()),
-        },
+        What::Spec => spec(api).await,
         What::Reload => reload(api).await,
         What::Shutdown => {
             let stop = asked.number::<bool>("stop", "true or false")?.unwrap_or(true);
@@ -156,6 +153,19 @@ async fn dispatch(api: &Arc<Api>, what: What, asked: Asked) -> Result<Answer, Pr
 fn no_spec() -> Problem {
     Problem::new(StatusCode::CONFLICT, "no_spec", "this agent keeps no containers of a file")
         .hinting("start it with --spec FILE")
+}
+
+async fn spec(api: &Arc<Api>) -> Result<Answer, Problem> {
+    if api.shared.settings.spec.is_none() {
+        return Err(no_spec());
+    }
+    // There is none before the first look.
+    let mut snapshots = api.shared.snapshot.subscribe();
+    let snapshot = snapshots.wait_for(|snapshot| snapshot.spec.is_some()).await.map(|seen| Arc::clone(&seen));
+    match snapshot.as_ref().ok().and_then(|snapshot| snapshot.spec.as_ref()) {
+        Some(spec) => json(StatusCode::OK, spec),
+        None => Err(Problem::internal("the agent is ending")),
+    }
 }
 
 async fn reload(api: &Arc<Api>) -> Result<Answer, Problem> {

@@ -135,6 +135,14 @@ impl ComputeCore {
         build >= Build::SERVER_2022 && entry.get(self.library()).is_ok()
     }
 
+    /// Whether this Windows can have compute systems: for whoever wants to know before anything is made.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn available(&self) -> Result<()> {
+        self.entries().create_system.get(self.library()).map(drop)
+    }
+
     /// Makes a compute system. It does not run yet.
     ///
     /// Its id is a name that no other system of this host has.
