@@ -243,3 +243,25 @@ fn a_check_can_be_asked_for_and_none_is_made_while_the_container_is_frozen() {
     }
     host.assert_clean();
 }
+
+#[test]
+fn a_check_that_dies_with_its_container_is_no_reason_to_start_that_again() {
+    const TEST: &str = "a_check_that_dies_with_its_container_is_no_reason_to_start_that_again";
+    let Some(host) = Host::new(TEST) else { return };
+    for runtime in RUNTIMES {
+        for round in 0..5 {
+            let name = format!("{runtime}-{round}");
+            let flags =
+                ["--health-cmd", "sleep 300", "--health-retries", "1", "--health-on-failure", "restart"];
+            let head = ["run", "--name", &name, "--runtime", runtime];
+            let program = ["box", "sh", "-c", "usleep 300000; exit 9"];
+            let before = Instant::now();
+            let called = host.call(&[&head[..], &flags, &program].concat());
+            assert_eq!(called.code, 9, "{}", called.stderr);
+            assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+            let state = host.state(&name);
+            assert_eq!((&state["restarts"], &state["exit"]["code"]), (&0.into(), &9.into()), "{state}");
+        }
+    }
+    host.assert_clean();
+}

@@ -122,15 +122,15 @@ impl Events<'_> {
                 Source::Input => self.feed(),
                 Source::Check => {
                     let look = self.checks.as_mut().and_then(Checks::hear);
-                    self.take_look(look)?;
+                    self.take_look(look);
                 }
             }
         }
         let look = self.checks.as_mut().and_then(Checks::tick);
-        self.take_look(look)?;
+        self.take_look(look);
         if self.fate.kill_at.is_some_and(|at| at <= Instant::now()) {
             self.fate.kill_at = None;
-            self.kill(signal::KILL)?;
+            complain(self.kill(signal::KILL));
         }
         self.pipes.outputs.retain(|output| !output.ended);
         // Nobody else gives the program input, so it need not wait for more. A terminal may be attached to again.
@@ -267,27 +267,24 @@ impl Events<'_> {
     }
 
     /// Notes what was seen, and does what is to be done when that is too bad.
-    fn take_look(&mut self, look: Option<HealthLook>) -> Result<()> {
-        let (Some(look), Some(checks), Some(container)) = (look, &mut self.checks, &mut self.container)
-        else {
-            return Ok(());
-        };
+    fn take_look(&mut self, look: Option<HealthLook>) {
+        // What is executed in a container dies with it, which says nothing about its health.
+        let Some(look) = look.filter(|look| look.exit_code == Some(0) || self.is_alive()) else { return };
+        let (Some(checks), Some(container)) = (&mut self.checks, &mut self.container) else { return };
         self.clients.tell_look(&look);
         let in_start_period = checks.in_start_period();
         let health = container.state.health.get_or_insert_with(|| Health::starting(None));
         let became_unhealthy = health.note(look, checks.check.retries, in_start_period);
         let streak = health.failing_streak;
+        complain(container.write_state());
         let action = checks.check.on_unhealthy;
-        if became_unhealthy && action != OnUnhealthy::None {
-            checks.cease();
-        }
-        let patience = Duration::from_secs(container.config.stop_timeout.into());
-        container.write_state()?;
         if !became_unhealthy || action == OnUnhealthy::None {
-            return Ok(());
+            return;
         }
+        checks.cease();
         self.fate.why = Some(format!("it was unhealthy: {streak} checks in a row have failed"));
-        match action {
+        let patience = Duration::from_secs(container.config.stop_timeout.into());
+        complain(match action {
             OnUnhealthy::None => Ok(()),
             OnUnhealthy::Kill => self.kill(signal::KILL),
             OnUnhealthy::Restart => {
@@ -298,7 +295,20 @@ impl Events<'_> {
                 self.fate.kill_at = Instant::now().checked_add(patience);
                 self.stop()
             }
-        }
+        });
+    }
+
+    /// The program runs, and is not about to end.
+    fn is_alive(&self) -> bool {
+        let init = self.container.as_ref().and_then(|container| container.state.init.as_ref());
+        self.program.is_some() && init.is_none_or(|init| process::is_alive(init).unwrap_or(true))
+    }
+}
+
+/// The container goes on, whatever this is: it is written to the shim's own log.
+pub(super) fn complain(outcome: Result<()>) {
+    if let Err(error) = outcome {
+        eprintln!("{} {}", crate::linux::now(), error.in_one_line());
     }
 }
 

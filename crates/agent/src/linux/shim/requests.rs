@@ -2,7 +2,7 @@
 
 use rustix::process::{Signal, kill_process_group};
 
-use super::events::Events;
+use super::events::{Events, complain};
 use crate::error::{Error, IoContext as _, Result};
 use crate::linux::frame::{Answer, Kind, Request, json};
 use crate::linux::runtime::{RuntimeStatus, raw};
@@ -61,7 +61,7 @@ impl Events<'_> {
             }
             Request::Kill { signal } => {
                 if self.asks_for_the_end(signal) {
-                    self.want_stop()?;
+                    self.want_stop();
                 } else if let (None, Some(container)) = (&self.program, &self.container) {
                     return Err(container.state_error("send a signal to"));
                 }
@@ -83,18 +83,15 @@ impl Events<'_> {
     }
 
     /// Notes that the container is not to be started again by itself, for whoever looks at it if this process dies, too.
-    fn want_stop(&mut self) -> Result<()> {
-        match &mut self.container {
-            Some(container) if !container.state.stop_wanted => {
-                container.state.stop_wanted = true;
-                container.write_state()
-            }
-            _ => Ok(()),
+    fn want_stop(&mut self) {
+        if let Some(container) = self.container.as_mut().filter(|container| !container.state.stop_wanted) {
+            container.state.stop_wanted = true;
+            complain(container.write_state());
         }
     }
 
     pub(super) fn stop(&mut self) -> Result<()> {
-        self.want_stop()?;
+        self.want_stop();
         let Some(container) = &self.container else { return Ok(()) };
         let number = container.config.stop_signal;
         if container.state.status == Status::Paused {
