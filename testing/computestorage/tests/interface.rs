@@ -479,7 +479,7 @@ fn ids_depend_on_the_name_alone() {
 #[test]
 fn with_the_portable_engine_layers_come_and_go() {
     let standin = Standin::load();
-    assert_eq!(call!(standin, c"StandinEngine", fn(u32) -> u32, 3), 0, "there is no such engine");
+    assert_eq!(call!(standin, c"StandinEngine", fn(u32) -> u32, 4), 0, "there is no such engine");
     assert_eq!(call!(standin, c"StandinEngine", fn(u32) -> u32, 2), 1);
     let (_folder, folder) = folder();
     let (source, layer, out) = (folder.join("source"), folder.join("layer"), folder.join("out"));

@@ -208,7 +208,11 @@ pub(crate) fn list(query: &SystemQuery) -> Result<Success, Failure> {
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        let record: Record = serde_json::from_slice(&fs::read(&path)?).map_err(|_| Code::UNEXPECTED)?;
+        // What cannot be read a client has left that died while it wrote, or that was of another version.
+        let Ok(record) = serde_json::from_slice::<Record>(&fs::read(&path)?) else {
+            fs::remove_file(path)?;
+            continue;
+        };
         let fits = |wanted: &[String], is: &String| wanted.is_empty() || wanted.contains(is);
         if open_presence(&record.id).is_none() {
             clear(&record.id);
