@@ -106,7 +106,8 @@ fn changes(before: &Seen, after: &Seen, news: &mut Vec<News>) {
         ended(after, exit, news);
     }
     if ran_anew {
-        let again = after.restarts > before.restarts;
+        // Who starts it by hand starts the count anew. The count is noted before the program runs, so the look before may have it.
+        let again = after.restarts > 0;
         news.push(after.news(if again { Kind::Restart } else { Kind::Start }));
     }
     if after.status == Status::Paused && before.status != Status::Paused {
