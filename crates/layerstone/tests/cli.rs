@@ -263,3 +263,17 @@ fn completions_and_manual_pages_are_generated() {
     dir.ok("man @man");
     assert!(dir.path("man/layerstone-import.1").exists());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_runtime_of_windows_is_refused_by_name_on_linux() {
+    if !layerstone_testing::root("the_runtime_of_windows_is_refused_by_name_on_linux") {
+        return;
+    }
+    let dir = with_samples();
+    dir.fails(
+        "run --runtime hcs sample/linux:1 true",
+        4,
+        &["Host Compute Service", "part of Windows", "runc"],
+    );
+}
