@@ -71,6 +71,14 @@ fn another_program_runs_in_a_container_with_what_that_has() {
             assert_eq!(called.code, *code, "{args:?}: {:?} {}", called.text(), called.stderr);
             assert_eq!(called.text(), *out, "{args:?}: {}", called.stderr);
         }
+        if runtime == "youki" {
+            let id = host.json(&["inspect", runtime])["id"].as_str().unwrap().to_owned();
+            let state =
+                std::fs::read_dir(host.path("run/containers").join(&id).join("runtime/youki").join(&id));
+            let names = state.unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let left: Vec<_> = names.filter(|name| name.starts_with("tenant")).collect();
+            assert!(left.is_empty(), "each program that was executed has left something: {left:?}");
+        }
         host.ok(&["exec", "-d", runtime, "sh", "-c", "echo done > /tmp/detached"]);
         until("the detached program has written", || {
             host.call(&["exec", runtime, "cat", "/tmp/detached"]).text() == "done\n"

@@ -7,7 +7,7 @@
 //! - Never systemd, never `/dev/null` for output, never a mount of cgroups (of version 1 it would be writable).
 //! - A build that failed leaves children; the shim collects them and ends.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use libcontainer::container::builder::ContainerBuilder;
@@ -60,6 +60,27 @@ impl Youki {
     /// libcontainer's own bundle: the same, but for the user.
     fn own_bundle(&self) -> PathBuf {
         self.bundle.state.join("bundle")
+    }
+
+    /// Keeps others from executing in the container meanwhile.
+    fn alone(&self) -> Result<File> {
+        let path = self.bundle.state.join("exec.lock");
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).doing("open", &path)?;
+        file.lock().doing("lock", path)?;
+        Ok(file)
+    }
+
+    /// libcontainer leaves a socket for each process that was executed: health checks would fill the directory in time. None is
+    /// needed any more once its process was started, and nobody else is starting one.
+    fn remove_sockets(&self) {
+        let entries = fs::read_dir(self.root().join(&self.bundle.id)).into_iter().flatten().flatten();
+        for entry in
+            entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"tenant-notify-"))
+        {
+            // One that stays goes with the container.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 
     fn container(&self) -> Result<Container> {
@@ -175,6 +196,7 @@ impl Runtime for Youki {
             .doing("create a file in", &self.bundle.state)?;
         files::write_json(path.path(), &as_root(process), Lasting::Unsynced)?;
         let (builder, console) = self.builder(stdio)?;
+        let alone = self.alone()?;
         let built = builder
             .with_executor(executor)
             .as_tenant()
@@ -182,6 +204,8 @@ impl Runtime for Youki {
             .with_detach(true)
             .build();
         outcome.handed_over();
+        self.remove_sockets();
+        drop(alone);
         match built {
             Ok(pid) => {
                 outcome.wait()?;
