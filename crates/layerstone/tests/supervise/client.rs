@@ -120,9 +120,15 @@ impl Client {
 
     pub(crate) fn try_call(&self, method: &str, path: &str, body: &[u8]) -> std::io::Result<Answer> {
         let mut stream = self.open(method, path, body)?;
-        let mut body = Vec::new();
-        stream.read_to_end(&mut body)?;
-        let answer = Answer { status: stream.status, head: stream.head, body };
+        let mut answer = Answer { status: stream.status, head: stream.head.clone(), body: Vec::new() };
+        match answer.header("content-length").and_then(|length| length.parse().ok()) {
+            // No further: behind the answer to a request that was not read to its end, the connection is reset.
+            Some(length) => {
+                answer.body.resize(length, 0);
+                stream.read_exact(&mut answer.body)?;
+            }
+            None => drop(stream.read_to_end(&mut answer.body)?),
+        }
         self.check(method, path, &answer);
         Ok(answer)
     }
