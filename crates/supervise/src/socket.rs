@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, IoContext as _, Result};
 
@@ -15,6 +16,10 @@ use crate::error::{Error, IoContext as _, Result};
 const MAX_PATH: usize = 107;
 /// By how much a socket's path is longer before it is moved to where it goes.
 const STAGING: usize = ".new/s".len();
+
+/// How long a lock that is held is tried again. A program that an agent was starting when it was killed has its locks until it
+/// executes.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A file that is locked as long as this is there.
 #[derive(Debug)]
@@ -29,7 +34,13 @@ pub(crate) fn lock(path: &Path) -> Result<Result<Lock, Option<i32>>> {
     }
     let mut file =
         File::options().create(true).read(true).write(true).truncate(false).open(path).doing("open", path)?;
-    match file.try_lock() {
+    let deadline = Instant::now() + PATIENCE;
+    let mut locked = file.try_lock();
+    while matches!(locked, Err(TryLockError::WouldBlock)) && Instant::now() < deadline {
+        std::thread::sleep(PATIENCE / 50);
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
