@@ -21,8 +21,15 @@ pub(crate) fn kill(pid: i64) {
 }
 
 pub(crate) fn is_alive(pid: i64) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z")))
+    /// `PF_EXITING` (`include/linux/sched.h`).
+    const EXITING: u64 = 4;
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        // The state is field 3, the flags are field 9. One that is ending executes nothing any more.
+        let flags: u64 = fields.get(6).and_then(|flags| flags.parse().ok()).unwrap_or_default();
+        fields.first().is_some_and(|state| *state != "Z") && flags & EXITING == 0
+    })
 }
 
 /// The shim of a container, as its files say: asking for it would put it in order.

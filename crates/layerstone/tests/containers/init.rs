@@ -192,12 +192,18 @@ fn the_init_passes_signals_on_to_the_program() {
         assert_eq!(host.ok(&["wait", "c"]).text(), "9\n", "{runtime}");
         host.ok(&["rm", "c"]);
 
+        // An init of the host counts as started before it listens to signals; it does when its program runs.
+        let run = |name: &str| {
+            let line = "echo ready; exec sleep 600";
+            host.ok(&["run", "-d", "--init", "--name", name, "--runtime", runtime, "box", "sh", "-c", line]);
+            until("its program runs", || host.ok(&["logs", name]).text() == "ready\n");
+        };
         // A program without a handler: with an init it is not the first process, and so does end.
-        host.ok(&["run", "-d", "--init", "--name", "d", "--runtime", runtime, "box", "sleep", "600"]);
+        run("d");
         host.ok(&["stop", "d"]);
         assert_eq!(host.ok(&["wait", "d"]).text(), "138\n", "{runtime}: 128 and the image's USR1");
         host.ok(&["rm", "d"]);
-        host.ok(&["run", "-d", "--init", "--name", "e", "--runtime", runtime, "box", "sleep", "600"]);
+        run("e");
         host.ok(&["kill", "-s", "RTMIN+5", "e"]);
         assert_eq!(host.ok(&["wait", "e"]).text(), "167\n", "{runtime}");
         host.ok(&["rm", "e"]);
@@ -245,8 +251,10 @@ fn the_program_of_an_init_goes_with_its_shim() {
         host.ok(&args);
         let state = host.state(runtime);
         let init = state["init"]["pid"].as_i64().unwrap();
-        let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
-        let program: i64 = children.trim().parse().expect("it has one child");
+        let children = || std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+        // An init of the host counts as started before its program does.
+        until("it has a child", || !children().is_empty());
+        let program: i64 = children().trim().parse().expect("it has one child");
         kill(state["shim"]["pid"].as_i64().unwrap());
         assert_eq!(host.state(runtime)["status"], "stopped");
         assert!(!is_alive(init) && !is_alive(program), "{runtime}");

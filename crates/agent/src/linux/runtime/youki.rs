@@ -75,9 +75,7 @@ impl Youki {
     /// needed any more once its process was started, and nobody else is starting one.
     fn remove_sockets(&self) {
         let entries = fs::read_dir(self.root().join(&self.bundle.id)).into_iter().flatten().flatten();
-        for entry in
-            entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"tenant-notify-"))
-        {
+        for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"tenant-")) {
             // One that stays goes with the container.
             let _ = fs::remove_file(entry.path());
         }
