@@ -46,7 +46,7 @@ fn passwd(text: &str) -> impl Iterator<Item = Passwd<'_>> {
         let mut fields = line.split(':');
         let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let home = fields.nth(1).unwrap_or_default();
-        Some(Passwd { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+        Some(Passwd { name, uid: number(uid)?, gid: number(gid)?, home })
     })
 }
 
@@ -54,7 +54,7 @@ fn group(text: &str) -> impl Iterator<Item = Group<'_>> {
     text.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let (name, _, gid) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(Group { name, gid: gid.parse().ok()?, members: fields.next().unwrap_or_default() })
+        Some(Group { name, gid: number(gid)?, members: fields.next().unwrap_or_default() })
     })
 }
 
