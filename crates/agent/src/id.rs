@@ -61,3 +61,23 @@ pub fn make_name(id: &str, attempt: usize) -> String {
     let name = format!("{}_{}", pick(&FIRST), pick(&SECOND));
     if attempt == 0 { name } else { format!("{name}_{attempt}") }
 }
+
+/// The name of a container that is being made: the one that is wanted, or a made-up one. `taken` tells the short id of the container
+/// that has a name.
+pub(crate) fn name_for(
+    wanted: Option<&str>,
+    id: &str,
+    taken: impl Fn(&str) -> Option<String>,
+) -> Result<String> {
+    let Some(name) = wanted else {
+        let mut attempt = 0;
+        while taken(&make_name(id, attempt)).is_some() {
+            attempt += 1;
+        }
+        return Ok(make_name(id, attempt));
+    };
+    match taken(name) {
+        Some(by) => Err(Error::NameTaken { name: name.to_owned(), by }),
+        None => Ok(name.to_owned()),
+    }
+}

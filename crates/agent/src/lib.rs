@@ -39,7 +39,7 @@ pub mod user;
 #[cfg(windows)]
 mod windows;
 
-pub use error::{EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, Error, Result};
+pub use error::{EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, Error, Result, in_one_line};
 #[cfg(target_os = "linux")]
 pub use linux::*;
 #[cfg(windows)]

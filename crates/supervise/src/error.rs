@@ -149,17 +149,7 @@ impl Error {
 
     /// The error and its causes in one line.
     pub fn in_one_line(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let message = error.to_string();
-            if !text.contains(&message) {
-                text.push_str(": ");
-                text.push_str(&message);
-            }
-            cause = error.source();
-        }
-        text
+        layerstone_agent::in_one_line(self)
     }
 }
 

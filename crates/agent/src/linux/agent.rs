@@ -362,22 +362,10 @@ fn new_id(existing: &[Container]) -> Result<String> {
 }
 
 fn name_for(options: &RunOptions, id: &str, existing: &[Container]) -> Result<String> {
-    let taken = |name: &str| existing.iter().find(|container| container.config.name == name);
-    match &options.name {
-        Some(name) => match taken(name) {
-            Some(other) => {
-                Err(Error::NameTaken { name: name.clone(), by: other.config.short_id().to_owned() })
-            }
-            None => Ok(name.clone()),
-        },
-        None => {
-            let mut attempt = 0;
-            while taken(&id::make_name(id, attempt)).is_some() {
-                attempt += 1;
-            }
-            Ok(id::make_name(id, attempt))
-        }
-    }
+    id::name_for(options.name.as_deref(), id, |name| {
+        let has_it = existing.iter().find(|container| container.config.name == name);
+        has_it.map(|container| container.config.short_id().to_owned())
+    })
 }
 
 /// Makes a directory that only root can look into, with those above it.

@@ -337,19 +337,10 @@ fn new_id(existing: &[Container]) -> Result<String> {
 }
 
 fn name_for(options: &RunOptions, id: &str, existing: &[Container]) -> Result<String> {
-    let taken = |name: &str| existing.iter().find(|container| container.config.name == name);
-    match &options.name {
-        Some(name) => match taken(name) {
-            Some(other) => {
-                Err(Error::NameTaken { name: name.clone(), by: other.config.short_id().to_owned() })
-            }
-            None => Ok(name.clone()),
-        },
-        None => {
-            let name = (0..).map(|attempt| id::make_name(id, attempt)).find(|name| taken(name).is_none());
-            Ok(name.unwrap_or_else(|| id.to_owned()))
-        }
-    }
+    id::name_for(options.name.as_deref(), id, |name| {
+        let has_it = existing.iter().find(|container| container.config.name == name);
+        has_it.map(|container| container.config.short_id().to_owned())
+    })
 }
 
 /// Where a container's scratch is, as the service knows it.

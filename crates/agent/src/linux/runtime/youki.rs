@@ -33,16 +33,7 @@ pub(super) struct Youki {
 
 fn failed(doing: &'static str) -> impl Fn(LibcontainerError) -> Error {
     move |error| {
-        let mut said = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !said.contains(&text) {
-                said.push_str(": ");
-                said.push_str(&text);
-            }
-            cause = error.source();
-        }
+        let said = crate::error::in_one_line(&error);
         Error::Runtime { runtime: "youki".to_owned(), doing, said }
     }
 }

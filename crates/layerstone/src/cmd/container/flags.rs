@@ -30,3 +30,8 @@ pub(crate) fn label(text: &str) -> (String, String) {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     (name.to_owned(), value.to_owned())
 }
+
+/// A JSON list, or one word.
+pub(crate) fn entrypoint(text: &str) -> Vec<String> {
+    serde_json::from_str(text).unwrap_or_else(|_| vec![text.to_owned()])
+}

@@ -2,6 +2,10 @@
 
 #[cfg(any(target_os = "linux", windows))]
 mod flags;
+#[cfg(any(target_os = "linux", windows))]
+mod logs;
+#[cfg(any(target_os = "linux", windows))]
+mod shared;
 
 #[cfg(target_os = "linux")]
 mod linux;

@@ -8,6 +8,7 @@ use layerstone_agent::options::{
 use layerstone_agent::{Agent, Attached, Client, Container, Ended, ExecOptions, Signals, env, seccomp};
 use serde::Serialize;
 
+use super::super::flags;
 use crate::args::container::{Create, Exec, Run, Start};
 use crate::cmd::App;
 use crate::error::{Error, IoContext as _, Result};
@@ -136,7 +137,7 @@ fn options(args: &Create) -> Result<RunOptions> {
         env: variables,
         workdir: args.workdir.clone(),
         user: args.user.clone(),
-        entrypoint: args.entrypoint.as_deref().map(entrypoint),
+        entrypoint: args.entrypoint.as_deref().map(flags::entrypoint),
         command: args.command.clone(),
         volumes,
         read_only: args.read_only,
@@ -155,15 +156,10 @@ fn options(args: &Create) -> Result<RunOptions> {
         stop_timeout: args.stop_timeout,
         runtime: runtime(&args.runtime)?,
         restart: RestartPolicy::parse(&args.restart)?,
-        health: super::super::flags::health(&args.health)?,
+        health: flags::health(&args.health)?,
         init: args.init,
-        labels: args.label.iter().map(|text| super::super::flags::label(text)).collect(),
+        labels: args.label.iter().map(|text| flags::label(text)).collect(),
     })
-}
-
-/// A JSON list, or one word.
-fn entrypoint(text: &str) -> Vec<String> {
-    serde_json::from_str(text).unwrap_or_else(|_| vec![text.to_owned()])
 }
 
 fn security(options: &[String]) -> Result<(Seccomp, bool)> {

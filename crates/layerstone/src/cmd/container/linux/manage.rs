@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use layerstone_agent::model::{HealthStatus, Status};
-use layerstone_agent::{Agent, Client, Container, Error as AgentError, signal};
+use layerstone_agent::{Client, Container, Error as AgentError, signal};
 use serde::Serialize;
 
+use super::super::shared::{each, name_of};
 use crate::args::container::{Healthcheck, Kill, Names, Ps, Rm, Stop};
 use crate::cmd::App;
 use crate::error::{Error, Result};
@@ -123,39 +124,6 @@ impl Filter {
             }
         }
     }
-}
-
-/// Does something to each container, in order; one that fails does not keep the others from it.
-fn each(
-    app: &App,
-    names: &[String],
-    mut work: impl FnMut(&Agent, &Container) -> Result<String>,
-) -> Result<()> {
-    let agent = super::agent(app)?;
-    let mut failed = Vec::new();
-    for name in names {
-        let done = agent.find(name).map_err(Error::from).and_then(|container| {
-            let said = work(&agent, &container)?;
-            app.print(&said, |out| writeln!(out, "{said}"))
-        });
-        if let Err(error) = done {
-            failed.push(error);
-        }
-    }
-    match failed.len() {
-        0 => Ok(()),
-        1 if names.len() == 1 => Err(failed.remove(0)),
-        count => {
-            for error in failed {
-                eprintln!("{}", error.report());
-            }
-            Err(Error::Some { failed: count, all: names.len() })
-        }
-    }
-}
-
-fn name_of(container: &Container) -> String {
-    container.name().to_owned()
 }
 
 pub(super) fn wait(app: &App, args: &Names) -> Result<()> {

@@ -2,15 +2,16 @@
 
 mod agent;
 mod create;
-mod logs;
 mod manage;
 mod stats;
 
+use layerstone_agent::Container;
 use layerstone_agent::model::Status;
 use layerstone_agent::options::RestartPolicy;
-use layerstone_agent::{Agent, Container};
 use serde::Serialize;
 
+use super::logs;
+use super::shared::agent;
 use crate::args::Inspect;
 use crate::args::container::ContainerVerb;
 use crate::cmd::App;
@@ -38,10 +39,6 @@ pub(crate) fn run(app: &App, verb: &ContainerVerb) -> Result<u8> {
         ContainerVerb::Rm(args) => manage::rm(app, args).map(done),
         ContainerVerb::Agent(args) => agent::run(app, args).map(done),
     }
-}
-
-fn agent(app: &App) -> Result<Agent> {
-    Ok(Agent::open(app.existing_store()?)?)
 }
 
 /// Everything that is known of a container. False when there is none of that name.

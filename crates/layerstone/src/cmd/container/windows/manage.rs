@@ -1,12 +1,13 @@
 //! `ps`, `wait`, `stop`, `kill`, `rm`.
 
 use layerstone_agent::model::{Status, short};
-use layerstone_agent::{Agent, Container, signal};
+use layerstone_agent::signal;
 use serde::Serialize;
 
+use super::super::shared::{each, name_of};
 use crate::args::container::{Kill, Names, Ps, Rm, Stop};
 use crate::cmd::App;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ui::table::Table;
 
 pub(super) fn ps(app: &App, args: &Ps) -> Result<()> {
@@ -60,35 +61,6 @@ pub(super) fn ps(app: &App, args: &Ps) -> Result<()> {
         }
         table.print(out)
     })
-}
-
-/// Does something to each container, in order; one that fails does not keep the others from it.
-fn each(app: &App, names: &[String], work: impl Fn(&Agent, &Container) -> Result<String>) -> Result<()> {
-    let agent = super::agent(app)?;
-    let mut failed = Vec::new();
-    for name in names {
-        let done = agent.find(name).map_err(Error::from).and_then(|container| {
-            let said = work(&agent, &container)?;
-            app.print(&said, |out| writeln!(out, "{said}"))
-        });
-        if let Err(error) = done {
-            failed.push(error);
-        }
-    }
-    match failed.len() {
-        0 => Ok(()),
-        1 if names.len() == 1 => Err(failed.remove(0)),
-        count => {
-            for error in failed {
-                eprintln!("{}", error.report());
-            }
-            Err(Error::Some { failed: count, all: names.len() })
-        }
-    }
-}
-
-fn name_of(container: &Container) -> String {
-    container.name().to_owned()
 }
 
 /// Whole exit codes of Windows, which may be larger than those of other systems.

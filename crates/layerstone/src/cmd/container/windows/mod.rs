@@ -3,13 +3,11 @@
 mod create;
 mod manage;
 
-// Nothing in it is Linux's own.
-#[path = "../linux/logs.rs"]
-mod logs;
-
-use layerstone_agent::{Agent, Container, Error as AgentError};
+use layerstone_agent::{Container, Error as AgentError};
 use serde::Serialize;
 
+use super::logs;
+use super::shared::agent;
 use crate::args::Inspect;
 use crate::args::container::ContainerVerb;
 use crate::cmd::App;
@@ -34,8 +32,11 @@ pub(crate) fn run(app: &App, verb: &ContainerVerb) -> Result<u8> {
         }
         .into()),
         ContainerVerb::Stats(_) => Err(not_yet("show what containers use")),
-        #[allow(unreachable_patterns, reason = "verbs that Linux alone has")]
-        _ => Err(not_yet("do that with containers")),
+        ContainerVerb::Create(_)
+        | ContainerVerb::Start(_)
+        | ContainerVerb::Restart(_)
+        | ContainerVerb::Healthcheck(_)
+        | ContainerVerb::Agent(_) => Err(not_yet("do that with containers")),
     }
 }
 
@@ -43,10 +44,6 @@ pub(crate) fn run(app: &App, verb: &ContainerVerb) -> Result<u8> {
 fn not_yet(doing: &'static str) -> Error {
     let missing = "this version does it on Linux alone".to_owned();
     AgentError::Unsupported { doing, missing }.into()
-}
-
-fn agent(app: &App) -> Result<Agent> {
-    Ok(Agent::open(app.existing_store()?)?)
 }
 
 /// Everything that is known of a container. False when there is none of that name.

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 const INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) fn run(app: &App, args: &Logs) -> Result<()> {
-    let agent = super::agent(app)?;
+    let agent = super::shared::agent(app)?;
     let container = agent.find(&args.container)?;
     let since = args.since.as_deref().map(since).transpose()?;
     let wanted = |record: &Record| since.is_none_or(|since| record.time >= since);
