@@ -107,8 +107,15 @@ fn every_endpoint_does_what_its_description_says() {
     assert_eq!(client.call("GET", "/v1/containers/one", &NOTHING).status, 404);
 
     make(&client, "two", &["sleep", "600"]);
+    // What begins and ends between two looks is not seen at all.
+    let told = |kind: &str| {
+        let events = client.get("/v1/events?since=0&follow=false").lines();
+        events.iter().any(|event| event["container"]["name"] == "two" && event["type"] == kind)
+    };
+    until("the start of the second is told", || told("start"));
     assert_eq!(client.call("DELETE", "/v1/containers/two", &NOTHING).status, 409);
     assert_eq!(client.post("/v1/containers/two/stop?timeout=1").json()["status"], "stopped");
+    until("its end is told", || told("die"));
     assert_eq!(client.call("DELETE", "/v1/containers/two?force=true", &NOTHING).status, 204);
 
     until("the removal is told", || kinds().last().is_some_and(|last| last == "remove"));
